@@ -1,0 +1,66 @@
+# `make` lists what there is. Everything is set up in .venv on first use; Python 3.10+ is all it needs.
+PYTHON ?=
+VENV ?= .venv
+EXTRAS ?= cli,fast
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-oldest lint format docs bench clean
+.SUFFIXES:
+.DELETE_ON_ERROR:
+
+bin := $(VENV)/bin
+oldest := .venv-oldest
+pip := -m pip install --quiet --disable-pip-version-check
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo "  Variables: PYTHON (interpreter), VENV, EXTRAS (optional dependencies), PYTEST_ARGS"
+
+demo: $(VENV)/.package ## see an answer verified and attacks refused, on simulated hardware
+	@$(bin)/teeverify demo
+
+test: $(VENV)/.test ## run the tests
+	@$(bin)/python -m pytest $(PYTEST_ARGS)
+
+test-oldest: $(oldest)/.test ## run the tests on the oldest dependencies that are supported
+	@$(oldest)/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.lint ## style, types, layers, docstrings
+	@$(bin)/ruff check .
+	@$(bin)/ruff format --check .
+	@$(bin)/mypy --strict
+	@$(bin)/lint-imports
+	@$(bin)/interrogate --quiet src
+
+format: $(VENV)/.lint ## put the code into the form that lint wants
+	@$(bin)/ruff check --fix .
+	@$(bin)/ruff format .
+
+docs: $(VENV)/.docs ## build docs/_build/html; a warning is an error
+	@$(bin)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: $(VENV)/.test ## time the verifier against dcap-qvl
+	@$(bin)/python -m benchmarks
+
+clean: ## remove what was built and installed here
+	rm -rf .venv .venv-* build dist docs/_build docs/checks.md docs/presets.md .*_cache .hypothesis
+
+# One stamp file for each thing installed, so that it is not done again.
+$(VENV)/.package: pyproject.toml .ci/venv
+	@echo "Setting up $(VENV) ..."
+	@sh .ci/venv $(VENV) $(PYTHON)
+	@$(bin)/python $(pip) --editable '.$(if $(EXTRAS),[$(EXTRAS)])'
+	@touch $@
+
+$(VENV)/.test $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: $(VENV)/.package
+	@echo "Installing what 'make $*' needs ..."
+	@$(bin)/python $(pip) --group $*
+	@touch $@
+
+$(oldest)/.test: pyproject.toml tests/oldest-constraints.txt .ci/venv
+	@echo "Setting up $(oldest) ..."
+	@sh .ci/venv $(oldest) $(PYTHON)
+	@$(oldest)/bin/python $(pip) --constraint tests/oldest-constraints.txt --editable . --group test
+	@touch $@

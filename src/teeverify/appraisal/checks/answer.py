@@ -1,0 +1,183 @@
+"""Is the answer signed by an attested key, whole, in time, and by the model that was asked?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import timedelta
+
+from teeverify.appraisal.checks.subject import Subject
+from teeverify.appraisal.observation import Observation
+from teeverify.errors import AppraisalFailed
+
+__all__ = [
+    "attested_later",
+    "fresh",
+    "http_semantics",
+    "key_attested",
+    "model_identity",
+    "session_age",
+    "signer_role",
+]
+
+
+def key_attested(subject: Subject) -> Iterator[Observation]:
+    """The signer must be a key that a verified quote binds."""
+    signer = subject.answer.signer if subject.answer else None
+    if signer is None:
+        yield Observation.absent("key.attested", "No valid signature names a key.")
+        return
+    keys = [key for key, _ in subject.attested_keys]
+    if signer in keys:
+        yield Observation.proven(
+            "key.attested", "The signer is the key that the evidence binds.", got=str(signer)
+        )
+        return
+    shown = ", ".join(str(key) for key in keys) or "no key"
+    yield Observation.failed(
+        AppraisalFailed(
+            "the signature is right, but nothing here attests its key",
+            id="key.attested",
+            got=str(signer),
+            want=f"a key of the evidence ({shown})",
+            hint="Anyone can make a key and sign with it; give the report of the machine that "
+            "signed.",
+        )
+    )
+
+
+def signer_role(subject: Subject) -> Iterator[Observation]:
+    """A gateway's signature says nothing of the model's machine."""
+    answer = subject.answer
+    if answer is None or answer.signer is None:
+        return
+    roles = {m.machine.role for key, m in subject.attested_keys if key == answer.signer}
+    if "gateway" in roles or answer.by_gateway:
+        text = (
+            "Signed by the gateway, which has no GPU: what the model's machine did is the "
+            "gateway code's word."
+        )
+        yield Observation.asserted("answer.signer-role", text, by="the gateway's code")
+    elif "model" in roles:
+        yield Observation.proven("answer.signer-role", "Signed by the model's own machine.")
+    else:
+        yield Observation.absent("answer.signer-role", "Whose machine signed is not known.")
+
+
+def fresh(subject: Subject) -> Iterator[Observation]:
+    """The two- and three-part signed texts name no challenge."""
+    yield Observation.absent(
+        "answer.fresh",
+        "The signed text names no challenge of yours: it could be an earlier answer to the same "
+        "request.",
+    )
+
+
+def attested_later(subject: Subject) -> Iterator[Observation]:
+    """Evidence made after the answer shows the key then, not when it signed."""
+    answer = subject.answer
+    if answer is None or not subject.attested_keys:
+        return
+    if answer.created is None:
+        yield Observation.absent("session.age", "The answer does not say when it was made.")
+        return
+    skew = timedelta(seconds=subject.policy["session.clock_skew_seconds"])
+    later = subject.evidence_time - answer.created
+    if later <= skew:
+        yield Observation.proven(
+            "answer.attested-later", "The evidence is not younger than the answer."
+        )
+        return
+    days = math.ceil(later / timedelta(days=1))
+    shown = f"{days} day{'' if days == 1 else 's'}"
+    allowed = subject.policy["answer.allow_attested_later_days"]
+    if later <= timedelta(days=allowed):
+        yield Observation.proven(
+            "answer.attested-later",
+            f"The evidence was made {shown} after the answer; you allow {allowed}.",
+            got=shown,
+            concern=True,
+        )
+        return
+    yield Observation.failed(
+        AppraisalFailed(
+            f"the evidence was made {shown} after the answer: it shows that this key is in a "
+            "genuine VM then, not that it already was when it signed",
+            id="answer.attested-later",
+            got=shown,
+            want=f"at most {allowed} days",
+            hint="If you accept that, pass --allow-attested-later DAYS.",
+        )
+    )
+
+
+def session_age(subject: Subject) -> Iterator[Observation]:
+    """Evidence may only be so old when the answer is made."""
+    answer = subject.answer
+    if answer is None or answer.created is None or not subject.attested_keys:
+        return
+    age = answer.created - subject.evidence_time
+    limit = timedelta(seconds=subject.policy["session.max_age_seconds"])
+    if age <= limit:
+        yield Observation.proven("session.age", "The evidence is young enough.")
+        return
+    yield Observation.failed(
+        AppraisalFailed(
+            "the evidence was old when the answer was made",
+            id="session.age",
+            got=f"{age.total_seconds():.0f} s",
+            want=f"at most {limit.total_seconds():.0f} s",
+        )
+    )
+
+
+def http_semantics(subject: Subject) -> Iterator[Observation]:
+    """The two- and three-part signed texts do not cover the HTTP exchange."""
+    if subject.answer is not None:
+        yield Observation.absent(
+            "http.semantics", "Method, target, status and content type are not signed."
+        )
+
+
+def model_identity(subject: Subject) -> Iterator[Observation]:
+    """Requested, reported, signed and answered model must be one."""
+    answer = subject.answer
+    asked = subject.model or (answer.requested_model if answer else None)
+    asked = asked or subject.examined.evidence.requested_model
+    named = [m.machine.model_names for m in subject.model_machines if m.machine.model_names]
+    signed = [n for n in (answer.signed_model, answer.response_model) if n] if answer else []
+    if not signed and not named:
+        yield Observation.absent("model.identity", "Nothing names the model.")
+        return
+    wrong = _contradiction(asked, named, signed)
+    if wrong:
+        yield Observation.failed(
+            AppraisalFailed(
+                "another model answered than the one that was asked for",
+                id="model.identity",
+                got=wrong[0],
+                want=wrong[1],
+            ),
+            hard=True,
+        )
+        return
+    name = (signed or [n for names in named for n in names])[0]
+    by = "the attested code" if signed else "the report"
+    text = "Requested, reported and signed model agree." if asked else "No model was asked for."
+    yield Observation.asserted("model.identity", text, by=by, got=name)
+
+
+def _contradiction(
+    asked: str | None, named: list[tuple[str, ...]], signed: list[str]
+) -> tuple[str, str] | None:
+    """The first two names that cannot both be true."""
+    aliases = {name for names in named for name in names}
+    for name in signed:
+        if aliases and name not in aliases:
+            return name, ", ".join(sorted(aliases))
+        if signed[0] != name and not {signed[0], name} <= aliases:
+            return name, signed[0]
+    known = aliases | set(signed)
+    if asked is not None and asked not in known:
+        return ", ".join(sorted(known)), asked
+    return None

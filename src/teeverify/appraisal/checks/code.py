@@ -1,0 +1,171 @@
+"""Which code runs inside, and is it the code that was expected?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from teeverify.appraisal.checks.subject import Subject
+from teeverify.appraisal.examine import ExaminedMachine
+from teeverify.appraisal.observation import Observation
+from teeverify.appraisal.reference import CodeReference, Identity
+from teeverify.encoding.fields import JsonObject
+from teeverify.errors import AppraisalFailed, BindingMismatch, MalformedEvidence
+
+__all__ = ["identity", "identity_of", "images_pinned", "compose_manager"]
+
+_IMAGE_LINE = re.compile(r"""^\s*(?:-\s+)?["']?image["']?\s*:\s*["']?([^\s"'#]+)["']?\s*(?:#.*)?$""")
+_PINNED = re.compile(r"[^\s$@]+@sha256:[0-9a-f]{64}")
+
+
+def identity_of(machine: ExaminedMachine) -> Identity | None:
+    """The verified measurements of a machine; ``None`` if its quote was not verified."""
+    if machine.cpu is None or not machine.cpu.is_td:
+        return None
+    td = machine.cpu.td
+    registers = {
+        "mr_td": td.mr_td.hex(),
+        **{f"rtmr{n}": value.hex() for n, value in enumerate(td.rtmrs)},
+        "mr_config_id": td.mr_config_id.hex(),
+    }
+    if machine.compose is not None:
+        registers["compose_hash"] = machine.compose.compose_hash.hex()
+    if machine.log is not None and machine.log.identity.os_image_hash is not None:
+        registers["os_image_hash"] = machine.log.identity.os_image_hash.hex()
+    return Identity(role=machine.machine.role, registers=registers)
+
+
+def identity(subject: Subject) -> Iterator[Observation]:
+    """Hold every machine's measurements against the reference values."""
+    references = subject.policy.references.entries
+    for machine in subject.machines:
+        seen = identity_of(machine)
+        if seen is None or machine.machine.role == "compose-manager":
+            continue
+        label = machine.machine.label
+        candidates = [r for r in references if r.role in ("", seen.role)]
+        if candidates:
+            yield _compare(candidates, seen, label)
+        elif references:
+            yield _not_listed(f"no reference value is for the {seen.role}", seen, label)
+        elif subject.scope != "evidence":
+            text = "You have not said which code you expect."
+            yield Observation.absent("code.identity", text, subject=label)
+
+
+def _compare(candidates: list[CodeReference], seen: Identity, label: str) -> Observation:
+    equal = [r for r in candidates if not r.differences(seen)]
+    if not equal:
+        nearest = min(candidates, key=lambda r: len(r.differences(seen)))
+        different = ", ".join(nearest.differences(seen))
+        return _not_listed(f"{different} differ from {nearest.name}", seen, label)
+    # The entry that says most: complete before partial, reviewed before merely seen.
+    best = min(equal, key=lambda r: (len(r.missing), not r.reviewed))
+    if best.missing:
+        return Observation.absent(
+            "code.identity",
+            f"Only partially compared with {best.name}: {', '.join(best.missing)} not listed, "
+            "so other code could show the same values.",
+            subject=label,
+        )
+    if not best.reviewed:
+        return Observation.asserted(
+            "code.identity",
+            f"The same code as on {best.seen or 'an unknown day'}, which nobody reviewed.",
+            by=f"a value pinned on {best.seen or 'an unknown day'}",
+            subject=label,
+            got=best.name,
+        )
+    return Observation.proven(
+        "code.identity",
+        f"All measurements equal {best.name} ({best.source}).",
+        subject=label,
+        got=best.name,
+    )
+
+
+def _not_listed(why: str, seen: Identity, label: str) -> Observation:
+    return Observation.failed(
+        AppraisalFailed(
+            f"it runs other code than you listed: {why}",
+            id="code.identity",
+            got=f"mr_td {seen.registers['mr_td'][:16]}…",
+            want="code of your reference values",
+            hint="Compare the two with what the operator published; do not pin it blindly.",
+        ),
+        subject=label,
+        hard=True,
+    )
+
+
+def images_pinned(subject: Subject) -> Iterator[Observation]:
+    """A configuration that names images by tag pins nothing: a tag can be moved."""
+    for machine in subject.machines:
+        if machine.compose is None or machine.machine.app_compose is None:
+            continue
+        label = machine.machine.label
+        unpinned = _unpinned(machine.machine.app_compose)
+        if unpinned is None:
+            text = "The configuration names its images in a way that is not read here."
+        elif unpinned:
+            text = f"{len(unpinned)} images are not pinned by digest: {', '.join(unpinned[:3])}."
+        else:
+            yield Observation.proven(
+                "code.images-pinned", "Every image is pinned by digest.", subject=label
+            )
+            continue
+        yield Observation.absent("code.images-pinned", text, subject=label)
+
+
+def _unpinned(app_compose: str) -> list[str] | None:
+    """Images without a digest; ``None`` where they cannot be read off line by line."""
+    try:
+        config = JsonObject.parse(app_compose, path="app_compose", id="code.images-pinned")
+        compose = config.text("docker_compose_file")
+    except MalformedEvidence:
+        return None
+    unpinned = []
+    found = 0
+    for line in compose.splitlines():
+        bare = line.split("#", 1)[0]
+        match = _IMAGE_LINE.match(line)
+        if match:
+            found += 1
+            if not _PINNED.fullmatch(match.group(1)):
+                unpinned.append(match.group(1)[:80])
+        elif re.search(r"\b(image|build)\b\s*[\"']?\s*:", bare):
+            return None
+    return unpinned if found else None
+
+
+def compose_manager(subject: Subject) -> Iterator[Observation]:
+    """The compose-manager's quote must come from the very machine whose log it is."""
+    managers = [m for m in subject.machines if m.machine.role == "compose-manager"]
+    for manager in managers:
+        own = identity_of(manager)
+        others = [identity_of(m) for m in subject.model_machines]
+        label = manager.machine.label
+        if own is None or manager.layout is None:
+            text = "Not reached: its own quote or binding did not verify."
+            yield Observation.absent("code.compose-manager", text, subject=label)
+        elif any(o is not None and _same_machine(own, o) for o in others):
+            yield Observation.proven(
+                "code.compose-manager",
+                "The log of actions is quoted under the same MRTD and RTMR0 to RTMR3 as the "
+                "model's machine.",
+                subject=label,
+            )
+        else:
+            yield Observation.failed(
+                BindingMismatch(
+                    "the compose-manager's quote is of another machine than the model's",
+                    id="code.compose-manager",
+                    got=f"rtmr3 {own.registers['rtmr3'][:16]}…",
+                ),
+                subject=label,
+            )
+
+
+def _same_machine(one: Identity, other: Identity) -> bool:
+    names = ("mr_td", "rtmr0", "rtmr1", "rtmr2", "rtmr3")
+    return all(one.registers[name] == other.registers[name] for name in names)

@@ -1,0 +1,142 @@
+"""Is the CPU's TCB acceptable, and does the VM's configuration leave nobody a way in?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from teeverify import tdx
+from teeverify.appraisal.checks.subject import Subject
+from teeverify.appraisal.observation import Observation
+from teeverify.errors import AppraisalFailed, EvidenceError
+
+__all__ = ["attributes", "platform_listed", "tcb_status"]
+
+
+def tcb_status(subject: Subject) -> Iterator[Observation]:
+    """Compare each TCB status with the accepted, tolerated and graced ones."""
+    for machine in subject.machines:
+        if machine.cpu is not None:
+            yield _one_status(subject, machine.cpu, machine.machine.label)
+
+
+def _one_status(subject: Subject, cpu: tdx.Claims, label: str) -> Observation:
+    policy = subject.policy
+    status = cpu.tcb_status.value
+    unlisted = set(cpu.advisory_ids) - set(policy["tdx.accepted_advisories"])
+    shown = ", ".join([status, *cpu.advisory_ids])
+    if status == "UpToDate":
+        return Observation.proven("tdx.tcb-status", _since(cpu), subject=label, got=shown)
+    if status in policy["tdx.accepted"] and (policy.extends == "genuine" or not unlisted):
+        return Observation.proven("tdx.tcb-status", _since(cpu), subject=label, got=shown)
+    if status in policy["tdx.tolerated"]:
+        text = "The platform's configuration lowers its security."
+        return Observation.proven("tdx.tcb-status", text, subject=label, got=shown, concern=True)
+    missed = cpu.tcb_gap.since if cpu.tcb_gap else cpu.tcb_date
+    behind = cpu.tcb_gap.first_missed if cpu.tcb_gap else cpu.tcb_date
+    days = (subject.examined.question.at - behind) / timedelta(days=1)
+    if status in policy["tdx.graced"] and days <= policy["tdx.grace_days"]:
+        text = f"The platform lacks Intel's fixes of {missed:%Y-%m-%d}; within the grace time."
+        return Observation.proven("tdx.tcb-status", text, subject=label, got=shown, concern=True)
+    return Observation.failed(
+        AppraisalFailed(
+            f"the machine lacks Intel's security fixes of {missed:%Y-%m-%d} "
+            f"(TCB {shown}), so what happened inside may have been seen or changed",
+            id="tdx.tcb-status",
+            got=shown,
+            want=", ".join(policy["tdx.accepted"]),
+            hint="Only its operator can update it.",
+        ),
+        subject=label,
+    )
+
+
+def _since(cpu: tdx.Claims) -> str:
+    return f"TCB level of {cpu.tcb_date:%Y-%m-%d}, FMSPC {cpu.fmspc.hex()}."
+
+
+def attributes(subject: Subject) -> Iterator[Observation]:
+    """Refuse or warn of TD attributes, by the policy's two lists."""
+    policy = subject.policy
+    for machine in subject.machines:
+        if machine.cpu is None or not machine.cpu.is_td:
+            continue
+        label = machine.machine.label
+        present = _concerns(machine.cpu)
+        refused = [name for name in present if name in policy["tdx.attributes_refused"]]
+        warned = [name for name in present if name in policy["tdx.attributes_warned"]]
+        raw = machine.cpu.td.td_attributes.hex()
+        if refused:
+            yield Observation.failed(
+                AppraisalFailed(
+                    f"the TD's attributes leave a way in: {', '.join(refused)}",
+                    id="tdx.attributes",
+                    got=raw,
+                    hint="The operator must launch the TD with other attributes.",
+                ),
+                subject=label,
+            )
+            continue
+        text = f"Unusual: {', '.join(warned)}." if warned else "No attribute opens a way in."
+        yield Observation.proven(
+            "tdx.attributes", text, subject=label, got=raw, concern=bool(warned)
+        )
+
+
+def _concerns(cpu: tdx.Claims) -> list[str]:
+    """The attributes that may leave a way in, by the names that policies use."""
+    bits = cpu.td_attributes
+    service = bits.service_td_extension or any(cpu.mr_service_td or b"")
+    present = {
+        "profiling": bits.profiling,
+        "reserved": bool(bits.reserved_bits),
+        "migratable": bits.migratable,
+        "service_td": service,
+        "sept_ve_disable_missing": not bits.sept_ve_disable,
+        "pks": bits.pks,
+        "kl": bits.kl,
+        "perfmon": bits.perfmon,
+    }
+    return [name for name, there in present.items() if there]
+
+
+def platform_listed(subject: Subject) -> Iterator[Observation]:
+    """Hold platform and device identities against the policy's deny and allow lists."""
+    deny = {entry.lower() for entry in subject.policy["platform.deny"]}
+    allow = {entry.lower() for entry in subject.policy["platform.allow"]}
+    for machine in subject.machines:
+        label = machine.machine.label
+        platform = _platform_ids(machine.cpu) if machine.cpu is not None else set()
+        devices = {d.ueid.lower() for d in machine.gpus.devices} if machine.gpus else set()
+        denied = (platform | devices) & deny
+        if denied:
+            yield Observation.failed(
+                EvidenceError(
+                    "this platform or device is on the deny list",
+                    id="platform.listed",
+                    got=", ".join(sorted(denied)),
+                ),
+                subject=label,
+            )
+        elif allow and machine.cpu is not None and not platform & allow:
+            yield Observation.failed(
+                AppraisalFailed(
+                    "this platform is not on the allow list",
+                    id="platform.listed",
+                    got=", ".join(sorted(platform)),
+                    want="one of platform.allow",
+                ),
+                subject=label,
+            )
+        elif machine.cpu is not None or machine.gpus is not None:
+            text = "On no deny list." if not allow else "On the allow list."
+            yield Observation.proven(
+                "platform.listed", text, subject=label, got=", ".join(sorted(platform)) or None
+            )
+
+
+def _platform_ids(cpu: tdx.Claims) -> set[str]:
+    ids = {cpu.ppid.hex()}
+    if cpu.platform_instance_id is not None:
+        ids.add(cpu.platform_instance_id.hex())
+    return ids

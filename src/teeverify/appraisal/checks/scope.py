@@ -1,0 +1,61 @@
+"""Is this evidence of what was asked, under the right roots, at the right time?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from teeverify.appraisal.checks.subject import Subject
+from teeverify.appraisal.observation import Observation
+from teeverify.errors import AppraisalFailed
+
+__all__ = ["kind", "roots", "time"]
+
+
+def kind(subject: Subject) -> Iterator[Observation]:
+    """A bare component is no evidence of an endpoint, unless that was asked for."""
+    if subject.scope == "evidence":
+        if subject.scope_asked == "evidence":
+            text = "You asked for the evidence alone: it is tied to no answer and no endpoint."
+            yield Observation.proven("kind", text, concern=True)
+            return
+        yield Observation.failed(
+            AppraisalFailed(
+                "this is a bare component, tied to no key, no answer and no endpoint",
+                id="kind",
+                got=subject.examined.evidence.provider,
+                want="the report of an endpoint, or an answer with its signature",
+                hint="Type --for evidence if the component alone is what you want appraised.",
+            )
+        )
+        return
+    yield Observation.proven("kind", f"Recognised: {subject.examined.evidence.provider}.")
+
+
+def roots(subject: Subject) -> Iterator[Observation]:
+    """Only the embedded roots say anything about hardware."""
+    kind_of_roots = subject.examined.question.roots.kind
+    if kind_of_roots == "embedded":
+        yield Observation.proven("roots", "All chains lead to roots that ship with teeverify.")
+        return
+    yield Observation.failed(
+        AppraisalFailed(
+            "the chains lead to roots that anyone may hold",
+            id="roots",
+            got=f"{kind_of_roots} roots",
+            want="the vendors' roots",
+        )
+    )
+
+
+def time(subject: Subject) -> Iterator[Observation]:
+    """A time that the source names itself proves nothing about when."""
+    question = subject.examined.question
+    if question.at_by == "recorder":
+        yield Observation.asserted(
+            "time",
+            "The time of the appraisal is the one recorded beside the evidence.",
+            by="the recorder",
+        )
+        return
+    text = {"caller": "The time was given by you.", "now": "The time is now."}[question.at_by]
+    yield Observation.proven("time", text)

@@ -1,0 +1,112 @@
+"""Evidence as a provider's dialect yields it: neutral, and untrusted until it is examined."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from teeverify import nvidia, tdx
+from teeverify.binding import SigningKey
+
+__all__ = ["Evidence", "EvidenceKind", "Machine", "Role", "Scope"]
+
+Role: TypeAlias = Literal["model", "gateway", "compose-manager", "component"]
+EvidenceKind: TypeAlias = Literal["endpoint", "component", "none"]
+Scope: TypeAlias = Literal["answer", "endpoint", "evidence"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What one attested machine presents. Nothing here is verified.
+
+    Attributes:
+        role: What the dialect says it is.
+        label: Name of the part in findings; equal to the role unless there are several.
+        quote: The TDX quote, as received after hex or base64.
+        layout: Name of the ``report_data`` layout, chosen by dialect and request; empty for a bare
+            component.
+        key: The signing key that it claims.
+        public_key: The 64-byte secp256k1 public key beside an address, if given.
+        tls_spki_sha256: The TLS key fingerprint that it claims, if the layout binds one.
+        peer_spki_sha256: That of the TLS connection on which the evidence came, if known.
+        actions_hash: For a compose-manager: hash of its action log, recomputed.
+        event_log: The dstack event log, as received (JSON text or list).
+        app_compose: The exact text of the application's configuration.
+        gpus: The GPU evidence, as received.
+        model_names: Names under which it says that it serves the model.
+        nonce: The nonce that it says it answers: unsigned, only compared.
+    """
+
+    role: Role
+    label: str
+    quote: bytes | None = None
+    layout: str = ""
+    key: SigningKey | None = None
+    public_key: bytes | None = None
+    tls_spki_sha256: bytes | None = None
+    peer_spki_sha256: bytes | None = None
+    actions_hash: bytes | None = None
+    event_log: Any = None
+    app_compose: str | None = None
+    gpus: Any = None
+    model_names: tuple[str, ...] = ()
+    nonce: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Everything that one source holds. Untrusted: nothing in it was verified.
+
+    Attributes:
+        kind: ``endpoint`` (a provider's report), ``component`` (a bare quote, a GPU list), or
+            ``none`` (only an answer and its signature).
+        provider: Name of the provider or form.
+        source: Where it came from, for people.
+        machines: The attested machines.
+        requested_model: The model that the evidence was requested for.
+        nonce: The nonce recorded beside it; the caller's own takes precedence.
+        recorded_at: The time recorded beside it.
+        tdx_endorsements: Intel's collateral found beside it.
+        nvidia_endorsements: NVIDIA's answers found beside it.
+        notes: What was left aside, and why.
+    """
+
+    kind: EvidenceKind
+    provider: str
+    source: str
+    machines: tuple[Machine, ...] = ()
+    requested_model: str | None = None
+    nonce: bytes | None = None
+    recorded_at: datetime | None = None
+    tdx_endorsements: tdx.Endorsements | None = None
+    nvidia_endorsements: nvidia.Endorsements | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts found, one line each."""
+        lines = []
+        for machine in self.machines:
+            things = [
+                ("TDX quote", machine.quote),
+                ("event log", machine.event_log),
+                ("app_compose", machine.app_compose),
+                ("GPU evidence", machine.gpus),
+            ]
+            found = ", ".join(name for name, value in things if value is not None)
+            lines.append(f"{machine.label}: {found or 'nothing'}")
+        if self.tdx_endorsements is not None:
+            lines.append("Intel endorsements")
+        if self.nvidia_endorsements is not None:
+            lines.append("NVIDIA endorsements")
+        return (*lines, *self.notes)
+
+    def show(self) -> str:
+        """The parts as text that says what it is not."""
+        head = f"{self.provider} ({self.kind}) from {self.source}: NOTHING HERE WAS VERIFIED"
+        return "\n".join([head, *(f"  {part}" for part in self.parts)])
+
+    def __repr__(self) -> str:
+        """Say that nothing was verified."""
+        return f"<unverified Evidence: {self.provider}, {len(self.machines)} machine(s)>"

@@ -1,0 +1,341 @@
+"""Verify every part of the evidence, and tie the parts to each other.
+
+Evidence + endorsements + time in, claims out. What is wrong becomes an observation, and the rest
+is still examined; what a failed part would have had to carry is reported as not reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+
+from teeverify import nvidia, tdx
+from teeverify.appraisal.evidence import Evidence, Machine
+from teeverify.appraisal.observation import Observation
+from teeverify.binding import Bound, Layout, verify_report_data
+from teeverify.crypto.ethereum import address_of
+from teeverify.encoding.checks import Check
+from teeverify.errors import (
+    BindingMismatch,
+    ConfigurationError,
+    EndorsementUnavailable,
+    StaleEvidence,
+    TeeVerifyError,
+)
+from teeverify.roots import Roots
+
+__all__ = ["Examined", "ExaminedMachine", "Question", "examine"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What the evidence must answer.
+
+    Attributes:
+        at: The time of the appraisal.
+        at_by: ``caller``, ``now``, or ``recorder`` when the source itself names it.
+        nonce: The nonce that the evidence must carry, if there is one.
+        nonce_by: ``caller`` or ``recorder``.
+        roots: The trust anchors.
+    """
+
+    at: datetime
+    at_by: str
+    nonce: bytes | None
+    nonce_by: str
+    roots: Roots
+
+
+@dataclass(slots=True, kw_only=True)
+class ExaminedMachine:
+    """One machine, with what verification proved of it."""
+
+    machine: Machine
+    cpu: tdx.Claims | None = None
+    log: tdx.EventLogClaims | None = None
+    compose: tdx.AppConfigClaims | None = None
+    layout: Layout | None = None
+    gpus: nvidia.Claims | None = None
+    nras: nvidia.NrasClaims | None = None
+    observations: list[Observation] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """All machines of the evidence, examined."""
+
+    evidence: Evidence
+    question: Question
+    machines: tuple[ExaminedMachine, ...]
+
+    def observations(self) -> Iterator[Observation]:
+        """Everything seen so far, machine by machine."""
+        for machine in self.machines:
+            yield from machine.observations
+
+
+def examine(evidence: Evidence, question: Question) -> Examined:
+    """Examine all machines.
+
+    Raises:
+        ConfigurationError: The caller's own mistake; anything else becomes an observation.
+    """
+    machines = tuple(_examine_machine(m, evidence, question) for m in evidence.machines)
+    return Examined(evidence=evidence, question=question, machines=machines)
+
+
+def _examine_machine(machine: Machine, evidence: Evidence, question: Question) -> ExaminedMachine:
+    seen = ExaminedMachine(machine=machine)
+    if machine.quote is not None:
+        seen.cpu = _cpu(seen, evidence, question)
+    if seen.cpu is not None:
+        _event_log(seen, seen.cpu)
+        _compose(seen, seen.cpu)
+        if machine.layout:
+            _binding(seen, seen.cpu, question)
+    elif machine.layout:
+        seen.observations += _not_reached(
+            ("code.event-log", "code.compose", "binding.report-data"), machine.label
+        )
+    if machine.gpus is not None:
+        seen.gpus = _gpus(seen, evidence, question)
+        if seen.gpus is not None:
+            _nras(seen, seen.gpus, evidence, question)
+    return seen
+
+
+def _step(seen: ExaminedMachine, action: Callable[[], T]) -> T | None:
+    """Run one step; turn what is wrong into an observation."""
+    try:
+        return action()
+    except ConfigurationError:
+        raise
+    except TeeVerifyError as error:
+        seen.observations.append(Observation.failed(error, subject=seen.machine.label))
+        return None
+
+
+def _ordered(
+    seen: ExaminedMachine, checks: Sequence[Check], action: Callable[[], T], *, note: str = ""
+) -> T | None:
+    """Run a vendor's verification; every one of its checks gets an observation."""
+    label = seen.machine.label
+    try:
+        value = action()
+    except ConfigurationError:
+        raise
+    except TeeVerifyError as error:
+        ids = [check.id for check in checks]
+        reached = ids.index(error.id) if error.id in ids else 0
+        seen.observations += [_passed(check, label, note) for check in checks[:reached]]
+        seen.observations.append(Observation.failed(error, subject=label))
+        seen.observations += _not_reached([i for i in ids[reached:] if i != error.id], label)
+        return None
+    seen.observations += [_passed(check, label, note) for check in checks]
+    return value
+
+
+def _passed(check: Check, label: str, note: str) -> Observation:
+    return Observation.proven(check.id, f"{check.proves}{note}", subject=label)
+
+
+def _not_reached(ids: Sequence[str], label: str) -> list[Observation]:
+    text = "Not reached: an earlier check failed."
+    return [Observation.absent(check_id, text, subject=label) for check_id in ids]
+
+
+def _cpu(seen: ExaminedMachine, evidence: Evidence, question: Question) -> tdx.Claims | None:
+    quote = seen.machine.quote or b""
+
+    def verify() -> tdx.Claims:
+        if evidence.tdx_endorsements is None:
+            raise EndorsementUnavailable(
+                "Intel's TCB information, QE identity and revocation lists are not at hand",
+                id="tdx.tcb-info",
+                hint="Pass --endorsements PATH.",
+            )
+        return tdx.verify_quote(
+            quote, evidence.tdx_endorsements, at=question.at, roots=question.roots
+        )
+
+    return _ordered(seen, tdx.CHECKS, verify)
+
+
+def _event_log(seen: ExaminedMachine, cpu: tdx.Claims) -> None:
+    """Replay the event log; a scheme with a layout of dstack's family must have one."""
+    machine = seen.machine
+    if machine.event_log is None:
+        if machine.layout:
+            seen.observations.append(
+                Observation.absent(
+                    "code.event-log", "There is no event log.", subject=machine.label
+                )
+            )
+        return
+    seen.log = _step(seen, lambda: tdx.verify_event_log(machine.event_log, cpu.quote))
+    if seen.log is not None:
+        seen.observations.append(
+            Observation.proven(
+                "code.event-log",
+                "The event log replays to RTMR0, RTMR1, RTMR2 and RTMR3 of the quote; "
+                "the payloads of RTMR0 to RTMR2 are not authenticated, only their digests.",
+                subject=machine.label,
+                got=f"{len(seen.log.log.events)} events",
+            )
+        )
+
+
+def _compose(seen: ExaminedMachine, cpu: tdx.Claims) -> None:
+    """Compare the served configuration with the measured hash of it."""
+    machine = seen.machine
+    if not machine.layout and machine.app_compose is None:
+        return
+    if machine.app_compose is None:
+        if machine.role != "compose-manager":
+            seen.observations.append(
+                Observation.absent(
+                    "code.compose",
+                    "The application's configuration (app_compose) was not given.",
+                    subject=machine.label,
+                )
+            )
+        return
+    text = machine.app_compose
+    found = _step(seen, lambda: tdx.verify_app_compose(text, cpu.quote, seen.log))
+    if found is None:
+        return
+    if found.absent:
+        seen.observations.append(
+            Observation.absent(
+                "code.compose",
+                "Nothing in the evidence commits to the configuration shown.",
+                subject=machine.label,
+            )
+        )
+        return
+    seen.compose = found
+    ties = " and ".join(sorted(found.ties))
+    seen.observations.append(
+        Observation.proven(
+            "code.compose",
+            f"The configuration's exact text has the measured hash ({ties}).",
+            subject=machine.label,
+            got=found.compose_hash.hex(),
+        )
+    )
+
+
+def _binding(seen: ExaminedMachine, cpu: tdx.Claims, question: Question) -> None:
+    machine = seen.machine
+    label = machine.label
+    report_data = cpu.quote.report_data
+    # Without any nonce to ask for, the layout is still compared: with the quote's own nonce.
+    nonce = question.nonce if question.nonce is not None else report_data[32:]
+
+    def bind() -> Layout:
+        _agree(machine, nonce)
+        bound = Bound(
+            nonce=nonce,
+            key=machine.key,
+            tls_spki_sha256=machine.tls_spki_sha256,
+            actions_hash=machine.actions_hash,
+        )
+        return verify_report_data(machine.layout, report_data, bound)
+
+    seen.layout = _step(seen, bind)
+    if seen.layout is None:
+        return
+    seen.observations.append(
+        Observation.proven(
+            "binding.report-data",
+            f"All 64 bytes of report_data are the layout {seen.layout.id}: {seen.layout.text}.",
+            subject=label,
+            got=str(machine.key) if machine.key else None,
+        )
+    )
+    seen.observations.append(_nonce(question, nonce, label))
+
+
+def _nonce(question: Question, nonce: bytes, label: str) -> Observation:
+    if question.nonce is None:
+        return Observation.absent(
+            "freshness.nonce",
+            "The quote carries a nonce, but nobody said which one was asked for.",
+            subject=label,
+        )
+    text = "The quote carries the nonce."
+    if question.nonce_by == "caller":
+        return Observation.proven("freshness.nonce", text, subject=label, got=nonce.hex())
+    return Observation.asserted(
+        "freshness.nonce",
+        f"{text} That it was the question's is the recorder's word.",
+        by="the recorder",
+        subject=label,
+        got=nonce.hex(),
+    )
+
+
+def _agree(machine: Machine, nonce: bytes) -> None:
+    """Refuse unsigned fields that contradict what is asked: present but wrong."""
+    if machine.nonce is not None and machine.nonce != nonce:
+        raise StaleEvidence(
+            "the evidence does not answer your question: it names another nonce",
+            id="freshness.nonce",
+            got=machine.nonce.hex(),
+            want=nonce.hex(),
+            hint="It is cached or recorded, and does not show which machine answers you now.",
+        )
+    if machine.public_key is not None and machine.key is not None:
+        address = address_of(machine.public_key)
+        if machine.key.algorithm != "ecdsa" or address != machine.key.identifier:
+            raise BindingMismatch(
+                "the public key beside the signing address is not the address's",
+                id="binding.report-data",
+                got=address.hex(),
+                want=machine.key.identifier.hex(),
+            )
+
+
+def _gpus(seen: ExaminedMachine, evidence: Evidence, question: Question) -> nvidia.Claims | None:
+    def verify() -> nvidia.Claims:
+        parsed = nvidia.parse_evidence(seen.machine.gpus)
+        nonce = question.nonce if question.nonce is not None else _quoted_nonce(seen, parsed)
+        return nvidia.verify_evidence(
+            parsed,
+            evidence.nvidia_endorsements,
+            nonce=nonce,
+            at=question.at,
+            roots=question.roots,
+        )
+
+    return _ordered(seen, nvidia.CHECKS, verify)
+
+
+def _quoted_nonce(seen: ExaminedMachine, parsed: nvidia.Evidence) -> bytes:
+    """With no nonce asked for: the one of the quote, so that CPU and GPU at least agree."""
+    if seen.cpu is not None and seen.layout is not None:
+        return seen.cpu.quote.report_data[32:]
+    return parsed.devices[0].report.requester_nonce
+
+
+def _nras(
+    seen: ExaminedMachine, gpus: nvidia.Claims, evidence: Evidence, question: Question
+) -> None:
+    """Examine a recorded answer of NVIDIA's remote service, where there is one."""
+    endorsements = evidence.nvidia_endorsements
+    if endorsements is None or not endorsements.nras_answers:
+        return
+    seen.nras = _ordered(
+        seen,
+        nvidia.NRAS_CHECKS,
+        lambda: endorsements.verify_nras(
+            devices=gpus.devices,
+            nonce=gpus.nonce,
+            at=question.at,
+            roots=question.roots,
+        ),
+    )

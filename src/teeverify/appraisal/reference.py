@@ -1,0 +1,173 @@
+"""Reference values: the code that the relying party expects, each with its source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from teeverify.encoding.strict import hex_bytes
+from teeverify.errors import ConfigurationError, MalformedEvidence
+
+__all__ = ["REGISTERS", "CodeReference", "Identity", "ReferenceValues"]
+
+REGISTERS: Mapping[str, int] = {
+    "mr_td": 48,
+    "rtmr0": 48,
+    "rtmr1": 48,
+    "rtmr2": 48,
+    "rtmr3": 48,
+    "mr_config_id": 48,
+    "compose_hash": 32,
+    "os_image_hash": 32,
+}
+"""Measurements that a reference may name, with their sizes in bytes."""
+
+_SOURCES = ("release", "rebuilt", "pinned")
+# Without these a machine's code is not identified at all (policy.md, complete code identity).
+_BASE = ("mr_td", "rtmr0", "rtmr1", "rtmr2")
+# And one of these, because the measured image is a loader: they name what it loads.
+_LOADED = ("rtmr3", "mr_config_id", "compose_hash")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """The measurements of one verified machine, by register name, in lower-case hex."""
+
+    role: str
+    registers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeReference:
+    """One piece of code that is expected.
+
+    Attributes:
+        name: How sentences name it, for example ``release v1.4``.
+        source: ``release`` (a signed release), ``rebuilt`` (recomputed from inputs) or ``pinned``
+            (seen on a day, by somebody).
+        seen: For ``pinned``: the day it was seen.
+        reviewed_by: For ``pinned``: who has looked at that code; empty means nobody.
+        role: Which machine it is for (``model``, ``gateway``...); empty means any.
+        registers: Accepted values by register, each in lower-case hex.
+    """
+
+    name: str
+    source: str
+    seen: str = ""
+    reviewed_by: str = ""
+    role: str = ""
+    registers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The registers that a complete identity would need in addition."""
+        missing = [name for name in _BASE if name not in self.registers]
+        if not any(name in self.registers for name in _LOADED):
+            missing.append(" or ".join(_LOADED))
+        return tuple(missing)
+
+    @property
+    def reviewed(self) -> bool:
+        """Whether somebody stands for this code: a pinned value is only an observation."""
+        return self.source != "pinned" or bool(self.reviewed_by.strip())
+
+    def differences(self, identity: Identity) -> tuple[str, ...]:
+        """The registers in which a machine differs from this reference."""
+        return tuple(
+            name
+            for name, accepted in self.registers.items()
+            if identity.registers.get(name) not in accepted
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceValues:
+    """All the code that is expected; a machine must equal one entry for its role."""
+
+    entries: tuple[CodeReference, ...] = ()
+
+    @classmethod
+    def from_list(cls, content: object) -> ReferenceValues:
+        """Read the ``[[code]]`` tables of a policy file.
+
+        Raises:
+            ConfigurationError: An unknown key, a wrong length, a missing name or source.
+        """
+        if not isinstance(content, Sequence) or isinstance(content, (str, bytes)):
+            raise _wrong("code", content, "[[code]] tables")
+        return cls(entries=tuple(_read_entry(item, n) for n, item in enumerate(content)))
+
+    @classmethod
+    def pin(cls, identities: Sequence[Identity], *, seen: str) -> ReferenceValues:
+        """Take down what was seen, as what it is: an observation that nobody reviewed.
+
+        Args:
+            identities: The machines of a result (``result.identities``).
+            seen: The day, for the sentence that names it.
+        """
+        names = (*_BASE, "rtmr3", "mr_config_id")
+        return cls(
+            entries=tuple(
+                CodeReference(
+                    name=f"seen on {seen}",
+                    source="pinned",
+                    seen=seen,
+                    role=identity.role,
+                    registers={
+                        n: (identity.registers[n],) for n in names if n in identity.registers
+                    },
+                )
+                for identity in identities
+            )
+        )
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """The entries in the structure of the TOML file."""
+        result = []
+        for entry in self.entries:
+            item: dict[str, Any] = {"name": entry.name, "source": entry.source}
+            for key in ("seen", "reviewed_by", "role"):
+                if getattr(entry, key) or (key == "reviewed_by" and entry.source == "pinned"):
+                    item[key] = getattr(entry, key)
+            item.update({name: list(values) for name, values in entry.registers.items()})
+            result.append(item)
+        return result
+
+
+def _read_entry(item: object, number: int) -> CodeReference:
+    where = f"code[{number}]"
+    if not isinstance(item, Mapping):
+        raise _wrong(where, item, "a table")
+    texts = {"name": "", "source": "", "seen": "", "reviewed_by": "", "role": ""}
+    registers: dict[str, tuple[str, ...]] = {}
+    for key, value in item.items():
+        if key in texts and isinstance(value, str):
+            texts[key] = value
+        elif key in REGISTERS:
+            registers[key] = _read_register(f"{where}.{key}", value, REGISTERS[key])
+        else:
+            raise _wrong(f"{where}.{key}", value, f"one of {', '.join([*texts, *REGISTERS])}")
+    if not texts["name"] or texts["source"] not in _SOURCES:
+        raise _wrong(where, item, f"a name, and a source: {', '.join(_SOURCES)}")
+    if not registers:
+        raise _wrong(where, item, f"at least one of {', '.join(REGISTERS)}")
+    return CodeReference(**texts, registers=registers)
+
+
+def _read_register(where: str, value: object, size: int) -> tuple[str, ...]:
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise _wrong(where, value, f"hex of {size} bytes, or a list of them")
+    try:
+        return tuple(
+            hex_bytes(v, field=where, id="usage.policy", length=size).hex() for v in values
+        )
+    except MalformedEvidence:
+        raise _wrong(where, value, f"hex of {size} bytes, or a list of them") from None
+
+
+def _wrong(where: str, got: object, want: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the policy's {where} is wrong", id="usage.policy", got=repr(got)[:80], want=want
+    )

@@ -1,0 +1,227 @@
+"""The first sentence. A reader must never believe more than was proven, and must know what to do.
+
+The forms are those of docs/verdicts.md; what stands behind each word is a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from teeverify.appraisal.answer import SignedAnswer
+from teeverify.appraisal.evidence import Scope
+from teeverify.appraisal.examine import Examined, ExaminedMachine
+from teeverify.appraisal.observation import Outcome, Severity
+from teeverify.appraisal.policy import Policy
+from teeverify.appraisal.result import Finding, Tier
+from teeverify.errors import EXIT_POLICY, EXIT_UNDECIDED, EXIT_WRONG
+
+__all__ = ["summarise"]
+
+_SIMULATED = (
+    "SIMULATED. This proves nothing about any hardware: the signatures lead to test roots, which "
+    "anyone can use; with the vendors' roots this would be refused. "
+)
+_CUSTOM = "FOREIGN ROOTS. The signatures lead to roots that the caller chose. "
+
+
+def summarise(
+    *,
+    examined: Examined,
+    answer: SignedAnswer | None,
+    policy: Policy,
+    scope: Scope,
+    exit_code: int,
+    tier: Tier,
+    findings: Sequence[Finding],
+) -> str:
+    """Write line 1 of every face."""
+    prefix = {"embedded": "", "custom": _CUSTOM, "simulated": _SIMULATED}
+    worst = [f for f in findings if f.exit_code == exit_code and exit_code]
+    if exit_code == EXIT_WRONG:
+        text = _refused(worst[0])
+    elif exit_code == EXIT_UNDECIDED:
+        text = _undecided(worst)
+    elif exit_code == EXIT_POLICY:
+        text = _refused_by_policy(policy, worst, findings)
+    else:
+        subject = _subject(examined, answer, scope)
+        if tier == "affirming":
+            text = f"Verified: {subject}, running code you listed ({_references(findings)})."
+        else:
+            text = f"Genuine, but {_reservations(findings, policy, scope)}: {subject}."
+            text += _unknown_code(findings)
+    return prefix[examined.question.roots.kind] + text
+
+
+def _sentence(finding: Finding) -> str:
+    message = finding.message.strip()
+    text = message if message.endswith((".", "!", "?")) else f"{message}."
+    where = f" ({finding.subject})" if finding.subject else ""
+    return text[:-1] + where + "."
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return ""
+    return value if len(value) <= 40 else f"{value[:16]}…{value[-4:]}"
+
+
+def _refused(finding: Finding) -> str:
+    text = f"Refused: {_sentence(finding)}"
+    if finding.got is not None and finding.want is not None:
+        text += f" Got {_short(finding.got)}, want {_short(finding.want)}."
+    elif finding.got is not None:
+        text += f" Got {_short(finding.got)}."
+    if finding.claim in ("answer", "request"):
+        text += " Do not use this answer."
+    return text
+
+
+def _undecided(findings: Sequence[Finding]) -> str:
+    first = findings[0]
+    hint = " Try again, or pass --endorsements PATH." if "--endors" not in first.message else ""
+    return (
+        f"Undecided: {_sentence(first)} Without it this is neither verified nor refuted.{hint}"
+    )
+
+
+def _refused_by_policy(
+    policy: Policy, worst: Sequence[Finding], findings: Sequence[Finding]
+) -> str:
+    head = f"Refused by your policy ({policy.name}): "
+    if not worst:
+        warnings = [f for f in findings if f.severity is Severity.WARNS]
+        return f"{head}genuine, but {_first_words(warnings)}"
+    failed = [f for f in worst if f.outcome is Outcome.FAILED]
+    if failed:
+        return head + _sentence(failed[0])
+    return f"{head}genuine, but {_first_words(worst)}"
+
+
+def _first_words(findings: Sequence[Finding]) -> str:
+    """The first few reasons, one a check, so that the sentence stays readable."""
+    seen: dict[str, str] = {}
+    for finding in findings:
+        message = finding.message
+        seen.setdefault(finding.id, message[:1].lower() + message[1:].rstrip("."))
+    reasons = list(seen.values())
+    rest = len(reasons) - 3
+    more = f"; and {rest} more: --all" if rest > 0 else ""
+    return "; ".join(reasons[:3]) + more + "."
+
+
+def _subject(examined: Examined, answer: SignedAnswer | None, scope: Scope) -> str:
+    """Who signed what, in which machine."""
+    verified = [m for m in examined.machines if m.cpu is not None]
+    gpus = [d for m in examined.machines if m.gpus for d in m.gpus.devices]
+    cards = [d for d in gpus if d.device_type == "GPU"]
+    devices = ""
+    if cards:
+        kinds = sorted({f"{d.architecture} ({d.chip})" for d in cards})
+        plural = "GPUs" if len(cards) > 1 else "GPU"
+        devices = f"{len(cards)} genuine NVIDIA {' and '.join(kinds)} {plural}"
+    machine = _machine_words(verified)
+    machine = " with ".join(part for part in (machine, devices) if part)
+    if scope == "evidence":
+        return f"this is {machine or 'a component'}"
+    key = answer.signer.short if answer and answer.signer else _bound_key(examined)
+    if scope == "answer":
+        known = any(o.id == "request.bound" and o.outcome is not Outcome.ABSENT
+                    for o in (answer.observations if answer else ()))
+        what = "this answer to this request" if known else "this answer (to a request not given)"
+        return f"{what} was signed by key {key} of {machine}"
+    return f"key {key} is held by {machine}"
+
+
+def _machine_words(verified: Sequence[ExaminedMachine]) -> str:
+    if not verified:
+        return ""
+    virtual = all(m.cpu is not None and m.cpu.is_td for m in verified)
+    return "a genuine Intel TDX VM" if virtual else "a genuine Intel SGX enclave, which is no VM"
+
+
+def _bound_key(examined: Examined) -> str:
+    roles = {m.machine.role: m.machine.key for m in examined.machines
+             if m.layout is not None and m.machine.key is not None}
+    key = roles.get("model") or roles.get("gateway")
+    return key.short if key else "none"
+
+
+def _references(findings: Sequence[Finding]) -> str:
+    names = [f.got for f in findings if f.id == "code.identity" and f.got]
+    return ", ".join(dict.fromkeys(names))
+
+
+def _warned(findings: Sequence[Finding], check_id: str) -> Finding | None:
+    return next(
+        (f for f in findings if f.id == check_id and f.severity is Severity.WARNS), None
+    )
+
+
+def _reservations(findings: Sequence[Finding], policy: Policy, scope: Scope) -> str:
+    """What keeps it from 'Verified', the weightiest first."""
+    reasons = []
+    if scope == "evidence":
+        reasons.append("tied to nothing: no nonce, key or answer of yours")
+    code = _warned(findings, "code.identity")
+    if code is not None:
+        reasons.append(_code_reason(code))
+    if not policy["gpu.required"]:
+        reasons.append("your policy wants no GPU (gpu.required = false)")
+    for check_id in ("answer.attested-later", "answer.signer-role", "tdx.tcb-status"):
+        found = _warned(findings, check_id)
+        if found is not None:
+            reasons.append(_lower(found.message))
+    recorded = _recorded(findings)
+    if recorded:
+        reasons.append(f"{recorded} {'are' if ' and ' in recorded else 'is'} the recorder's word")
+    if _warned(findings, "freshness.nonce") and "nonce" not in recorded:
+        reasons.append("no nonce of yours shows when the evidence was made")
+    bound = next((f for f in findings if f.id == "endpoint.bound"), None)
+    if scope == "endpoint" and bound is not None and bound.outcome is Outcome.ABSENT:
+        reasons.append("nothing shows that the endpoint is this machine: only answers signed by "
+                       "its key count")
+    if scope == "answer" and _warned(findings, "request.bound"):
+        reasons.append(_request_reason(findings))
+    if not reasons:
+        first = next((f for f in findings if f.severity is not Severity.INFORMS), None)
+        reasons.append(_lower(first.message) if first else "not all that 'strict' asks was shown")
+    return "; ".join(reasons)
+
+
+def _lower(message: str) -> str:
+    return message[:1].lower() + message[1:].rstrip(".")
+
+
+def _code_reason(finding: Finding) -> str:
+    if finding.outcome is Outcome.ABSENT and not finding.message.startswith("Only"):
+        return "you have not said which code you expect, so none was compared"
+    return _lower(finding.message)
+
+
+def _request_reason(findings: Sequence[Finding]) -> str:
+    found = next(f for f in findings if f.id == "request.bound")
+    if found.outcome is Outcome.ABSENT:
+        return "the request was not given, so nothing shows what was asked"
+    return "that the request was this one is the endpoint's word"
+
+
+def _recorded(findings: Sequence[Finding]) -> str:
+    """Which of time, nonce and NRAS answer only the recorder vouches for."""
+    things = []
+    for check_id, name in (
+        ("time", "the time"),
+        ("freshness.nonce", "the nonce"),
+        ("gpu.measurements", "NVIDIA's answer about the GPUs' firmware (NRAS)"),
+    ):
+        found = _warned(findings, check_id)
+        if found is not None and found.outcome is Outcome.ASSERTED:
+            things.append(name)
+    return ", ".join(things[:-1]) + " and " + things[-1] if len(things) > 1 else "".join(things)
+
+
+def _unknown_code(findings: Sequence[Finding]) -> str:
+    code = _warned(findings, "code.identity")
+    if code is None or code.outcome is not Outcome.ABSENT:
+        return ""
+    return " Whatever runs inside, honest or not, would look the same here."

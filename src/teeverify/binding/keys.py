@@ -1,0 +1,62 @@
+"""The identity of a response-signing key, as binding layouts and signed answers name it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from teeverify.crypto.ethereum import checksum_address
+from teeverify.encoding.strict import hex_bytes
+from teeverify.errors import MalformedEvidence
+
+__all__ = ["KeyAlgorithm", "SigningKey"]
+
+KeyAlgorithm: TypeAlias = Literal["ecdsa", "ed25519"]
+_IDENTIFIER_BYTES = {"ecdsa": 20, "ed25519": 32}
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A response-signing key by its algorithm and identifier.
+
+    Attributes:
+        algorithm: ``ecdsa`` (secp256k1, EIP-191) or ``ed25519``.
+        identifier: The 20-byte Ethereum address, or the 32-byte raw public key.
+    """
+
+    algorithm: KeyAlgorithm
+    identifier: bytes
+
+    @classmethod
+    def parse(cls, algorithm: str, address: str, *, id: str, field: str) -> SigningKey:  # noqa: A002
+        """Read a key as providers spell it: ``0x`` and 40 hex digits, or 64 hex digits.
+
+        Letter case carries nothing: addresses are compared as bytes.
+
+        Raises:
+            MalformedEvidence: Unknown algorithm, or an identifier of the wrong form.
+        """
+        if algorithm == "ecdsa":
+            data = hex_bytes(address, field=field, id=id, length=20, prefix=True)
+            return cls("ecdsa", data)
+        if algorithm == "ed25519":
+            return cls("ed25519", hex_bytes(address, field=field, id=id, length=32))
+        raise MalformedEvidence(
+            f"{field}: unknown signing algorithm",
+            id=id,
+            field=field,
+            got=repr(algorithm)[:40],
+            want=" or ".join(_IDENTIFIER_BYTES),
+        )
+
+    def __str__(self) -> str:
+        """The spelling of the field: EIP-55 address, or hex of the public key."""
+        if self.algorithm == "ecdsa":
+            return checksum_address(self.identifier)
+        return self.identifier.hex()
+
+    @property
+    def short(self) -> str:
+        """A spelling for sentences: the first and last four digits."""
+        text = str(self)
+        return f"{text[:6]}…{text[-4:]}"

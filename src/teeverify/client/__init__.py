@@ -1,0 +1,6 @@
+"""The verifier as its users meet it."""
+
+from teeverify.client.sources import Evidence
+from teeverify.client.verifier import Verifier, appraise, verify
+
+__all__ = ["Evidence", "Verifier", "appraise", "verify"]

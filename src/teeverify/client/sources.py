@@ -1,0 +1,207 @@
+"""Work out what a source is, and read it. What was recognised is part of every result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from teeverify.appraisal import evidence as neutral
+from teeverify.appraisal.evidence import Machine
+from teeverify.encoding.strict import hex_bytes, json_value, utf8_text
+from teeverify.errors import ConfigurationError, MalformedEvidence
+from teeverify.providers import DIALECTS, load_capture
+from teeverify.providers.dialect import Recorded
+
+__all__ = ["Evidence", "Source", "load_evidence", "read_bytes"]
+
+Source: TypeAlias = "str | Path | bytes | neutral.Evidence | None"
+_ID = "source"
+_MAX_SOURCE = 4 * 1024 * 1024
+_QUOTE_VERSIONS = (3, 4, 5)
+_TEE_TYPES = (0x00, 0x81)
+_JSON_STARTS = (b"{", b"[")
+_SPACE = b" \t\r\n"
+
+
+class Evidence(neutral.Evidence):
+    """Everything that one source holds. Untrusted: nothing in it was verified."""
+
+    @classmethod
+    def load(cls, source: Source, *, dialect: str | None = None) -> Evidence:
+        """Read evidence from a recorded directory, a file or bytes, and verify nothing.
+
+        Raises:
+            ConfigurationError: The source is not there or cannot be read.
+            MalformedEvidence: It has no form that is known here, or more than one.
+        """
+        found = load_evidence(source, dialect=dialect)
+        return cls(**{field.name: getattr(found, field.name) for field in fields(found)})
+
+
+def load_evidence(source: Source, *, dialect: str | None = None) -> neutral.Evidence:
+    """Read evidence from wherever it is.
+
+    Args:
+        source: A recorded directory, a file, bytes, evidence that was read before, or ``None`` if
+            there is only an answer.
+        dialect: The provider's dialect, for a report that was saved without its URL.
+
+    Raises:
+        ConfigurationError: The source is not there or cannot be read.
+        MalformedEvidence: It has no form that is known here, or more than one.
+    """
+    if isinstance(source, neutral.Evidence):
+        return source
+    if source is None:
+        return neutral.Evidence(kind="none", provider="an answer and its signature", source="arguments")
+    if isinstance(source, bytes):
+        return _from_bytes(source, "bytes", dialect)
+    if isinstance(source, str) and source.startswith(("http://", "https://")):
+        raise ConfigurationError(
+            "attesting a live endpoint is not part of this version",
+            id="usage.source",
+            got=source[:80],
+            want="a file or a directory with recorded answers",
+        )
+    if not isinstance(source, (str, Path)):
+        raise ConfigurationError(
+            "a source is a path, bytes or Evidence", id="usage.source", got=type(source).__name__
+        )
+    path = Path(source)
+    if _is_directory(path):
+        return load_capture(path, dialect=dialect)
+    return _from_bytes(read_bytes(path, what="source"), path.name, dialect)
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def read_bytes(path: str | Path, *, what: str) -> bytes:
+    """Read a file that the caller named.
+
+    Raises:
+        ConfigurationError: It is not there or cannot be read.
+        MalformedEvidence: It is larger than anything that is read here.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(_MAX_SOURCE + 1)
+    except (OSError, ValueError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise ConfigurationError(
+            f"the {what} cannot be read: {reason}", id="usage.source", got=str(path)[:200]
+        ) from None
+    if len(data) > _MAX_SOURCE:
+        raise MalformedEvidence(
+            f"the {what} is too large", id=_ID, field=what, offset=0,
+            need=f"at most {_MAX_SOURCE} bytes", have="more",
+        )
+    return data
+
+
+def _from_bytes(raw: bytes, name: str, dialect: str | None) -> neutral.Evidence:
+    if len(raw) > _MAX_SOURCE:
+        raise MalformedEvidence(
+            "the source is too large", id=_ID, field="source", offset=0,
+            need=f"at most {_MAX_SOURCE} bytes", have=len(raw),
+        )
+    if dialect is not None:
+        return _report(raw, name, dialect)
+    if raw.lstrip(_SPACE).startswith(_JSON_STARTS):
+        return _from_json(raw, name)
+    if _is_quote(raw):
+        return _quote(raw, name)
+    text = raw.strip(_SPACE)
+    hex_text = text.removeprefix(b"0x")
+    if hex_text and all(byte in b"0123456789abcdefABCDEF" for byte in hex_text):
+        decoded = hex_bytes(utf8_text(hex_text, field="source", id=_ID), field="source", id=_ID)
+        if _is_quote(decoded):
+            return _quote(decoded, name)
+    raise _unknown(raw)
+
+
+def _unknown(raw: bytes) -> MalformedEvidence:
+    return MalformedEvidence(
+        "unsupported evidence format",
+        id=_ID,
+        field="source",
+        offset=0,
+        got=f"{len(raw)} bytes starting {raw[:8].hex() or '(empty)'}",
+        want="a recorded directory, a TDX quote, GPU evidence, or a report with --dialect",
+    )
+
+
+def _is_quote(raw: bytes) -> bool:
+    version = int.from_bytes(raw[:2], "little")
+    tee = int.from_bytes(raw[4:8], "little")
+    return len(raw) >= 8 and version in _QUOTE_VERSIONS and tee in _TEE_TYPES  # noqa: PLR2004
+
+
+def _quote(raw: bytes, name: str, **parts: Any) -> neutral.Evidence:  # noqa: ANN401
+    machine = Machine(role="component", label="quote", quote=raw, **parts)
+    return neutral.Evidence(kind="component", provider="a TDX quote", source=name, machines=(machine,))
+
+
+def _from_json(raw: bytes, name: str) -> neutral.Evidence:
+    value = json_value(raw, field="source", id=_ID)
+    found = [read for matches, read in _JSON_FORMS if matches(value)]
+    if not found:
+        raise _unknown(raw)
+    if len(found) > 1:
+        raise MalformedEvidence(
+            "the source matches more than one form", id=_ID, field="source", offset=0,
+            got=f"{len(found)} forms", want="exactly one",
+        )
+    return found[0](value, name)
+
+
+def _is_gpu_evidence(value: Any) -> bool:  # noqa: ANN401
+    if isinstance(value, dict):
+        return "evidence_list" in value
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(item, dict) and "evidence" in item for item in value)
+    )
+
+
+def _gpu_evidence(value: Any, name: str) -> neutral.Evidence:  # noqa: ANN401
+    machine = Machine(role="component", label="gpus", gpus=value)
+    return neutral.Evidence(
+        kind="component", provider="NVIDIA GPU evidence", source=name, machines=(machine,)
+    )
+
+
+def _is_get_quote(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, dict) and "quote" in value and "event_log" in value
+
+
+def _get_quote(value: Any, name: str) -> neutral.Evidence:  # noqa: ANN401
+    """The answer of dstack's guest agent to GetQuote."""
+    quote = hex_bytes(value["quote"], field="source.quote", id=_ID, prefix=True)
+    return _quote(quote, name, event_log=value["event_log"])
+
+
+_JSON_FORMS: tuple[tuple[Callable[[Any], bool], Callable[[Any, str], neutral.Evidence]], ...] = (
+    (_is_gpu_evidence, _gpu_evidence),
+    (_is_get_quote, _get_quote),
+)
+
+
+def _report(raw: bytes, name: str, dialect: str) -> neutral.Evidence:
+    """A report that was saved without its URL: no option was requested, says the caller."""
+    if dialect not in DIALECTS:
+        raise ConfigurationError(
+            "no such dialect", id="usage.dialect", got=dialect, want=", ".join(DIALECTS)
+        )
+    chosen = DIALECTS[dialect]
+    exchange = Recorded(path=chosen.report_path, query={}, body=raw, peer_spki_sha256=None)
+    return neutral.Evidence(
+        kind="endpoint", provider=chosen.id, source=name, machines=chosen.read(exchange)
+    )

@@ -1,0 +1,246 @@
+"""The verifier: policy, roots and endorsements held once, and its verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from teeverify.appraisal import (
+    AttestationResult,
+    Evidence,
+    Policy,
+    Question,
+    ReferenceValues,
+    appraise_examined,
+    examine,
+)
+from teeverify.appraisal.evidence import Scope
+from teeverify.clock import now, parse_time
+from teeverify.client.endorsements import EndorsementSource, load_given
+from teeverify.client.sources import Source, load_evidence, read_bytes
+from teeverify.encoding.strict import hex_bytes
+from teeverify.errors import ConfigurationError, MalformedEvidence
+from teeverify.responses import examine_answer
+from teeverify.roots import EMBEDDED, UnsafeTestRoots
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["Arguments", "Verifier", "appraise", "verify"]
+
+_NONCE_BYTES = 32
+
+
+class Arguments(TypedDict, total=False):
+    """The arguments of :meth:`Verifier.appraise`, which every verb takes."""
+
+    nonce: bytes | str | None
+    at: datetime | str | None
+    expect: ReferenceValues | None
+    answer: bytes | str | Path | None
+    request: bytes | str | Path | None
+    signature: bytes | str | Path | None
+    scope: Scope | None
+    model: str | None
+    dialect: str | None
+    allow_attested_later: int | None
+
+
+class Verifier:
+    """Verifies evidence and answers under one policy.
+
+    Args:
+        policy: ``genuine``, ``strict``, a path of a TOML file, or a :class:`Policy`.
+        roots: Test roots, the only other ones than those that ship with the package.
+        endorsements: The vendors' collateral: files, directories, or what was loaded before. What
+            is given here for a vendor replaces what was recorded beside the evidence.
+        offline: Open no socket. What is needed and not at hand is then missing all the same.
+
+    Raises:
+        ConfigurationError: A policy or endorsement that cannot be read.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: str | Path | Policy = "genuine",
+        roots: UnsafeTestRoots | None = None,
+        endorsements: EndorsementSource | Sequence[EndorsementSource] = (),
+        offline: bool = False,
+    ) -> None:
+        if roots is not None and not isinstance(roots, UnsafeTestRoots):
+            raise ConfigurationError(
+                "roots must be UnsafeTestRoots", id="usage.roots", got=type(roots).__name__
+            )
+        self.policy = Policy.of(policy)
+        self.offline = offline
+        self._roots = EMBEDDED if roots is None else roots.roots
+        self._given = load_given(endorsements)
+
+    def appraise(
+        self,
+        source: Source = None,
+        *,
+        nonce: bytes | str | None = None,
+        at: datetime | str | None = None,
+        expect: ReferenceValues | None = None,
+        answer: bytes | str | Path | None = None,
+        request: bytes | str | Path | None = None,
+        signature: bytes | str | Path | None = None,
+        scope: Scope | None = None,
+        model: str | None = None,
+        dialect: str | None = None,
+        allow_attested_later: int | None = None,
+    ) -> AttestationResult:
+        """Appraise evidence, or an answer with its signature and the evidence of its signer.
+
+        Args:
+            source: Evidence: a recorded directory, a file, bytes, or :class:`Evidence`.
+            nonce: The 32 bytes (or 64 hex digits) that you asked the evidence to carry.
+            at: The time of the appraisal; without it the recorded time, or else now.
+            expect: The code that you expect, in place of the policy's.
+            answer: The answer's exact bytes, or a path of them.
+            request: The request's exact bytes, or a path of them.
+            signature: What the signature route returned, or a path of it.
+            scope: What you want appraised; ``evidence`` for a bare component.
+            model: The model that you asked for.
+            dialect: The provider's dialect, where no recorded URL tells it.
+            allow_attested_later: Days by which evidence may be younger than the answer.
+
+        Returns:
+            The result, also when it is a refusal: look at ``satisfied``, or call ``require()``.
+
+        Raises:
+            ConfigurationError: A wrong argument.
+            MalformedEvidence: The source has no known form.
+        """
+        evidence = self._with_endorsements(load_evidence(source, dialect=dialect))
+        moment = now()
+        question = self._question(evidence, nonce=nonce, at=at, moment=moment)
+        signed = None
+        if answer is not None or signature is not None or request is not None:
+            signed = examine_answer(
+                signature=_bytes(signature, "signature"),
+                answer=_bytes(answer, "answer"),
+                request=_bytes(request, "request"),
+            )
+        elif evidence.kind == "none":
+            raise ConfigurationError("there is nothing to verify", id="usage.source")
+        return appraise_examined(
+            examine(evidence, question),
+            signed,
+            self._policy(expect, allow_attested_later),
+            scope_asked=scope,
+            model=model,
+            verified_at=moment,
+        )
+
+    def verify(self, source: Source = None, **arguments: Unpack[Arguments]) -> AttestationResult:
+        """As :meth:`appraise`, but raise unless the policy is satisfied.
+
+        Raises:
+            TeeVerifyError: The class that belongs to the worst finding, with ``result`` set.
+        """
+        return self.appraise(source, **arguments).require()
+
+    def _policy(self, expect: ReferenceValues | None, later: int | None) -> Policy:
+        policy = self.policy
+        if expect is not None:
+            policy = replace(policy, references=expect)
+        if later is not None:
+            changed = policy.replace(answer={"allow_attested_later_days": later})
+            policy = replace(changed, name=policy.name)
+        return policy
+
+    def _with_endorsements(self, evidence: Evidence) -> Evidence:
+        return replace(
+            evidence,
+            tdx_endorsements=self._given.tdx or evidence.tdx_endorsements,
+            nvidia_endorsements=self._given.nvidia or evidence.nvidia_endorsements,
+        )
+
+    def _question(
+        self,
+        evidence: Evidence,
+        *,
+        nonce: bytes | str | None,
+        at: datetime | str | None,
+        moment: datetime,
+    ) -> Question:
+        when, by = moment, "now"
+        if at is not None:
+            when, by = parse_time(at), "caller"
+        elif evidence.recorded_at is not None:
+            when, by = evidence.recorded_at, "recorder"
+        return Question(
+            at=when,
+            at_by=by,
+            nonce=_nonce(nonce) if nonce is not None else evidence.nonce,
+            nonce_by="caller" if nonce is not None else "recorder",
+            roots=self._roots,
+        )
+
+
+def appraise(
+    source: Source = None,
+    *,
+    policy: str | Path | Policy = "genuine",
+    roots: UnsafeTestRoots | None = None,
+    endorsements: EndorsementSource | Sequence[EndorsementSource] = (),
+    offline: bool = False,
+    **arguments: Unpack[Arguments],
+) -> AttestationResult:
+    """Appraise once; see :class:`Verifier` and :meth:`Verifier.appraise` for the arguments.
+
+    Raises:
+        ConfigurationError: A wrong argument.
+        MalformedEvidence: The source has no known form.
+    """
+    verifier = Verifier(policy=policy, roots=roots, endorsements=endorsements, offline=offline)
+    return verifier.appraise(source, **arguments)
+
+
+def verify(
+    source: Source = None,
+    *,
+    policy: str | Path | Policy = "genuine",
+    roots: UnsafeTestRoots | None = None,
+    endorsements: EndorsementSource | Sequence[EndorsementSource] = (),
+    offline: bool = False,
+    **arguments: Unpack[Arguments],
+) -> AttestationResult:
+    """Verify once, and raise unless the policy is satisfied.
+
+    Takes the arguments of :class:`Verifier` and of :meth:`Verifier.appraise`.
+
+    Example:
+        ``teeverify.verify("capture/", policy="genuine", offline=True).summary``
+
+    Raises:
+        TeeVerifyError: The class that belongs to the worst finding, with ``result`` set.
+    """
+    verifier = Verifier(policy=policy, roots=roots, endorsements=endorsements, offline=offline)
+    return verifier.verify(source, **arguments)
+
+
+def _bytes(value: bytes | str | Path | None, what: str) -> bytes | None:
+    if value is None or isinstance(value, bytes):
+        return value
+    return read_bytes(value, what=what)
+
+
+def _nonce(value: bytes | str) -> bytes:
+    try:
+        data = value if isinstance(value, bytes) else hex_bytes(
+            value, field="nonce", id="usage.nonce"
+        )
+    except MalformedEvidence:
+        data = b""
+    if len(data) != _NONCE_BYTES:
+        raise ConfigurationError(
+            "the nonce is not 32 bytes", id="usage.nonce", want="64 hex digits, without 0x"
+        )
+    return data

@@ -1,0 +1,73 @@
+"""The only reader of time.
+
+Every check takes ``at``, an aware :class:`~datetime.datetime`; nothing else in the package asks the
+operating system what time it is.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from teeverify.errors import ConfigurationError
+
+__all__ = ["UTC", "from_unix", "now", "parse_time", "show_time"]
+
+UTC = timezone.utc  # noqa: UP017 -- datetime.UTC does not exist in Python 3.10
+_YEAR_9999 = 253_402_300_799
+
+
+def now() -> datetime:
+    """The current time in UTC."""
+    return datetime.now(UTC)
+
+
+def from_unix(seconds: int) -> datetime:
+    """Turn Unix seconds into an aware UTC time; values outside years 1970 to 9999 are clamped."""
+    return datetime.fromtimestamp(min(max(seconds, 0), _YEAR_9999), UTC)
+
+
+def parse_time(value: datetime | str, *, what: str = "at") -> datetime:
+    """Read a caller's point in time.
+
+    Args:
+        value: An aware datetime, or ISO 8601 text with a zone (``Z`` or ``+00:00``).
+        what: The argument's name, for the error.
+
+    Returns:
+        The same instant in UTC.
+
+    Raises:
+        ConfigurationError: The text is not ISO 8601, or the zone is missing.
+    """
+    moment = value if isinstance(value, datetime) else _from_iso(str(value), what)
+    if moment.tzinfo is None:
+        raise ConfigurationError(
+            f"{what} has no time zone",
+            id="usage.time",
+            got=str(value),
+            want="a time with a zone, such as 2026-06-29T02:06:57Z",
+        )
+    return moment.astimezone(UTC)
+
+
+def _from_iso(text: str, what: str) -> datetime:
+    """Parse ISO text; Python 3.10 knows neither ``Z`` nor fractions of odd length."""
+    body = text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text
+    head, dot, tail = body.partition(".")
+    if dot:
+        digits = tail[: len(tail) - len(tail.lstrip("0123456789"))]
+        body = f"{head}.{digits[:6].ljust(6, '0')}{tail[len(digits):]}"
+    try:
+        return datetime.fromisoformat(body)
+    except (ValueError, TypeError):
+        raise ConfigurationError(
+            f"{what} is not a time",
+            id="usage.time",
+            got=repr(text)[:80],
+            want="ISO 8601 with a zone, such as 2026-06-29T02:06:57Z",
+        ) from None
+
+
+def show_time(moment: datetime) -> str:
+    """A time as people read it, to the second, in UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

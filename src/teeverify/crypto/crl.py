@@ -1,0 +1,214 @@
+"""Certificate revocation lists, version 2 (RFC 5280 section 5): complete lists of one CA."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NoReturn
+
+from cryptography import x509
+
+from teeverify.clock import parse_time, show_time
+from teeverify.crypto.der import INTEGER, SEQUENCE, DerReader
+from teeverify.crypto.foreign import FOREIGN_ERRORS
+from teeverify.crypto.signed import Signed, parse_signed, require_algorithm, verify_signed
+from teeverify.crypto.x509 import Certificate
+from teeverify.errors import (
+    ChainInvalid,
+    EndorsementInvalid,
+    EndorsementUnavailable,
+    MalformedEvidence,
+)
+
+__all__ = ["Crl", "parse_crl", "require_not_revoked", "verify_crl"]
+
+MAX_CRL_BYTES = 8 * 1024 * 1024
+_VERSION_2 = 1
+_ALLOWED_IN_ENTRY = (x509.CRLReason, x509.InvalidityDate)
+_REMOVE = x509.ReasonFlags.remove_from_crl
+_PARTIAL = (x509.DeltaCRLIndicator, x509.IssuingDistributionPoint)
+
+
+@dataclass(frozen=True, slots=True)
+class Crl:
+    """A revocation list, read strictly and not verified.
+
+    Attributes:
+        der: The list as sent.
+        what: What it was read as, for messages.
+        issuer: DER of the issuer's name, as sent.
+        this_update: When it was made.
+        next_update: When the next one is due.
+        number: The CRL number, where there is one.
+        key_identifier: The authority key identifier, where there is one.
+        revoked: Serial numbers of the certificates that it revokes.
+        signed: The signed bytes, the algorithm and the signature.
+    """
+
+    der: bytes = field(repr=False)
+    what: str = field(compare=False)
+    issuer: bytes = field(compare=False, repr=False)
+    this_update: datetime = field(compare=False)
+    next_update: datetime = field(compare=False)
+    number: int | None = field(compare=False)
+    key_identifier: bytes | None = field(compare=False, repr=False)
+    revoked: frozenset[int] = field(compare=False, repr=False)
+    signed: Signed = field(compare=False, repr=False)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the list, in hex."""
+        return hashlib.sha256(self.der).hexdigest()
+
+
+def parse_crl(der: bytes, *, id: str, what: str) -> Crl:  # noqa: A002
+    """Read exactly one revocation list.
+
+    Args:
+        der: The list; nothing may follow it.
+        id: Check id for the errors.
+        what: What is read, for the errors.
+
+    Raises:
+        MalformedEvidence: Larger than 8 MiB, not DER, trailing data, not version 2, without a next
+            update, two different signature algorithms, an unknown critical extension, or a list
+            that covers only part of what its issuer revoked.
+    """
+    signed = parse_signed(der, id=id, what=what, max_bytes=MAX_CRL_BYTES)
+    issuer = _walk(signed, id, what)
+    try:
+        loaded = x509.load_der_x509_crl(der)
+        this_update, next_update = loaded.last_update_utc, loaded.next_update_utc
+        extensions = list(loaded.extensions)
+        revoked = frozenset(_serial(entry) for entry in loaded)
+    except FOREIGN_ERRORS:
+        _malformed(id, what, "not a revocation list that can be read")
+    if next_update is None:
+        _malformed(id, what, "no next update, so it would never end")
+    number, key_identifier = _extensions(extensions, id, what)
+    return Crl(der, what, issuer, this_update, next_update, number, key_identifier, revoked, signed)
+
+
+def _walk(signed: Signed, id: str, what: str) -> bytes:  # noqa: A002
+    """The exact bytes of the issuer's name (RFC 5280 section 5.1.2)."""
+    tbs = DerReader(signed.tbs, name=what, id=id).nested(SEQUENCE, "tbs")
+    if tbs.next_tag() != INTEGER or tbs.integer("version") != _VERSION_2:
+        raise tbs.error("not a version 2 revocation list", "version")
+    require_algorithm(tbs, signed)
+    return tbs.encoded(SEQUENCE, "issuer")
+
+
+def _serial(entry: x509.RevokedCertificate) -> int:
+    """The entry's serial number, where the entry says no more than that it is revoked."""
+    for extension in entry.extensions:
+        value = extension.value
+        if extension.critical and not isinstance(value, _ALLOWED_IN_ENTRY):
+            raise ValueError
+        # RFC 5280 section 5.3.1: only in delta lists, which are not read here.
+        if isinstance(value, x509.CRLReason) and value.reason is _REMOVE:
+            raise ValueError
+    return entry.serial_number
+
+
+def _extensions(
+    extensions: list[x509.Extension[x509.ExtensionType]],
+    id: str,  # noqa: A002
+    what: str,
+) -> tuple[int | None, bytes | None]:
+    number: int | None = None
+    key_identifier: bytes | None = None
+    for extension in extensions:
+        value = extension.value
+        if isinstance(value, _PARTIAL):
+            _malformed(id, what, "covers only part of what its issuer revoked")
+        if isinstance(value, x509.CRLNumber):
+            number = value.crl_number
+        elif isinstance(value, x509.AuthorityKeyIdentifier):
+            key_identifier = value.key_identifier
+        elif extension.critical:
+            _malformed(id, what, f"unknown critical extension {extension.oid.dotted_string}")
+    return number, key_identifier
+
+
+def _malformed(id: str, what: str, problem: str) -> NoReturn:  # noqa: A002
+    raise MalformedEvidence(f"{what}: {problem}", id=id, field=what)
+
+
+def verify_crl(
+    crl: Crl,
+    issuer: Certificate,
+    *,
+    at: datetime,
+    id: str,  # noqa: A002
+    what: str,
+) -> None:
+    """Verify that a CA made this list and that it is current.
+
+    Whether the CA itself is trusted is for :func:`~teeverify.crypto.certificates.verify_path`.
+
+    Args:
+        crl: The list.
+        issuer: The certificate of the CA that must have signed it.
+        at: The time at which it must be current; both its dates belong to it.
+        id: Check id for the errors.
+        what: What the list is, for the errors.
+
+    Raises:
+        EndorsementInvalid: It is the list of another CA.
+        ChainInvalid: The CA may not sign lists (RFC 5280 section 6.3.3 (f)).
+        SignatureInvalid: The signature does not verify.
+        EndorsementUnavailable: It is outdated, or not current yet.
+        MalformedEvidence: The CA's certificate cannot be read.
+        ConfigurationError: ``at`` has no zone.
+    """
+    moment = parse_time(at)
+    if crl.issuer != issuer.subject:
+        raise EndorsementInvalid(
+            f"{what}: it is the list of another CA",
+            id=id,
+            got=f"issuer name {crl.issuer.hex()[:160]}",
+            want=f"{issuer.common_name!a} (name {issuer.subject.hex()[:160]})",
+        )
+    if "crl_sign" not in issuer.key_usage:
+        raise ChainInvalid(
+            f"{what}: {issuer.common_name!a} may not sign revocation lists (key usage)", id=id
+        )
+    verify_signed(crl.signed, issuer.public_key, id=id, what=what)
+    if not crl.this_update <= moment <= crl.next_update:
+        raise EndorsementUnavailable(
+            f"{what} is {'outdated' if moment > crl.next_update else 'not current yet'}"
+            f" at {show_time(moment)}",
+            id=id,
+            got=f"current from {show_time(crl.this_update)} to {show_time(crl.next_update)}",
+            want=f"current at {show_time(moment)}",
+            hint="Fetch a fresh list, or verify at the time when the evidence was recorded.",
+        )
+
+
+def require_not_revoked(
+    certificate: Certificate,
+    crl: Crl,
+    *,
+    id: str,  # noqa: A002
+    what: str,
+) -> None:
+    """Demand that a list which speaks about a certificate does not revoke it.
+
+    Raises:
+        EndorsementInvalid: Revoked, or the list is of another CA than the certificate's issuer.
+    """
+    if certificate.issuer != crl.issuer:
+        raise EndorsementInvalid(
+            f"{what}: the revocation list is not that of the certificate's issuer",
+            id=id,
+            got=f"issuer name {crl.issuer.hex()[:160]}",
+            want=f"{certificate.issuer_common_name!a} (name {certificate.issuer.hex()[:160]})",
+        )
+    if certificate.serial in crl.revoked:
+        raise EndorsementInvalid(
+            f"{what}: the certificate {certificate.common_name!a} is revoked by its issuer",
+            id=id,
+            got=f"serial {certificate.serial:x} in the list of {show_time(crl.this_update)}",
+            want="a serial that is not listed",
+        )

@@ -1,0 +1,86 @@
+"""PEM text (RFC 7468) with nothing in it but the blocks that are wanted."""
+
+from __future__ import annotations
+
+import re
+
+from teeverify.encoding.strict import base64_bytes
+from teeverify.errors import MalformedEvidence
+
+__all__ = ["pem_blocks"]
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+_BODY = re.compile(r"[A-Za-z0-9+/=\t\r\n ]*")
+_STRIP = {ord(space): None for space in " \t\r\n"}
+_BYTES_PER_BLOCK = 64 * 1024
+
+
+def pem_blocks(
+    pem: bytes | str,
+    label: str,
+    *,
+    id: str,  # noqa: A002
+    what: str,
+    max_blocks: int,
+) -> tuple[bytes, ...]:
+    """Decode consecutive PEM blocks of one label.
+
+    Args:
+        pem: The text: blocks, and white space around them.
+        label: The label of every block, for example ``CERTIFICATE``.
+        id: Check id for the error.
+        what: What is read, for the error.
+        max_blocks: Most blocks accepted.
+
+    Returns:
+        The decoded blocks in order; at least one.
+
+    Raises:
+        MalformedEvidence: No block, too many, too large, another label, text between blocks, or
+            a body that is not base64.
+    """
+    if len(pem) > max_blocks * _BYTES_PER_BLOCK:
+        raise _error(id, what, "too large", None, need=max_blocks * _BYTES_PER_BLOCK)
+    try:
+        text = pem if isinstance(pem, str) else pem.decode("ascii")
+    except UnicodeDecodeError as error:
+        raise _error(id, what, "not ASCII text", error.start) from None
+    begin, end = f"-----BEGIN {label}-----", f"-----END {label}-----"
+    blocks: list[bytes] = []
+    position = _after(_SPACE, text, 0)
+    while position < len(text):
+        if not text.startswith(begin, position):
+            raise _error(id, what, f"not {begin}", position)
+        if len(blocks) == max_blocks:
+            raise _error(id, what, "too many PEM blocks", position, need=max_blocks)
+        start = position + len(begin)
+        stop = _after(_BODY, text, start)
+        if not text.startswith(end, stop):
+            raise _error(id, what, f"not {end}", stop)
+        body = text[start:stop].translate(_STRIP)
+        blocks.append(base64_bytes(body, field=f"{what}[{len(blocks)}]", id=id))
+        position = _after(_SPACE, text, stop + len(end))
+    if not blocks:
+        raise _error(id, what, f"no {label} block", 0)
+    return tuple(blocks)
+
+
+def _after(pattern: re.Pattern[str], text: str, position: int) -> int:
+    """Where the run of characters that starts here ends."""
+    match = pattern.match(text, position)
+    return match.end() if match else position
+
+
+def _error(
+    id: str,  # noqa: A002
+    what: str,
+    problem: str,
+    offset: int | None,
+    *,
+    need: int | None = None,
+) -> MalformedEvidence:
+    most = None if need is None else f"at most {need}"
+    have = None if need is None else "more"
+    return MalformedEvidence(
+        f"{what}: {problem}", id=id, field=what, offset=offset, need=most, have=have
+    )

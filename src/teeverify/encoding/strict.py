@@ -1,0 +1,266 @@
+"""Strict decoding of hex, base64, JSON and decimal integers.
+
+What Python's own decoders let through is refused here: ``bytes.fromhex`` takes spaces,
+``b64decode`` skips foreign characters, ``int`` reads Arabic digits, and ``json.loads`` keeps the
+last of two equal keys, takes ``NaN`` and lone surrogates, and dies of deep nesting.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import re
+from typing import Any, NoReturn
+
+from teeverify.errors import MalformedEvidence
+
+__all__ = ["base64_bytes", "decimal_int", "hex_bytes", "json_members", "json_value", "utf8_text"]
+
+MAX_JSON_BYTES = 4 * 1024 * 1024
+MAX_JSON_DEPTH = 32
+_MAX_NUMBER_CHARACTERS = 40
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2})*")
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
+_DECIMAL = re.compile(r"0|[1-9][0-9]{0,38}")
+# Possessive matching is not in Python 3.10; the alternatives do not overlap, so this is linear.
+_JSON_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_JSON_BRACKET = re.compile(rb"[\[\]{}]")
+_JSON_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+def _fail(field: str, id: str, problem: str, got: object = None) -> NoReturn:  # noqa: A002
+    """Raise the one error of this module."""
+    shown = None if got is None else repr(got)[:80]
+    raise MalformedEvidence(f"{field}: {problem}", id=id, field=field, got=shown)
+
+
+def hex_bytes(
+    text: object,
+    *,
+    field: str,
+    id: str,  # noqa: A002
+    length: int | None = None,
+    prefix: bool = False,
+) -> bytes:
+    """Decode hexadecimal text, upper or lower case, without spaces.
+
+    Args:
+        text: The value to decode; anything but a ``str`` is refused.
+        field: Dotted name for the error.
+        id: Check id for the error.
+        length: Exact number of bytes wanted, or ``None`` for any.
+        prefix: Whether a leading ``0x`` is allowed (and then skipped).
+
+    Raises:
+        MalformedEvidence: Not text, not hex, or another length.
+    """
+    if not isinstance(text, str):
+        _fail(field, id, "not text", type(text).__name__)
+    digits = text[2:] if prefix and text.startswith("0x") else text
+    if not _HEX.fullmatch(digits):
+        _fail(field, id, "not hexadecimal", text)
+    data = bytes.fromhex(digits)
+    if length is not None and len(data) != length:
+        raise MalformedEvidence(
+            f"{field}: wrong length", id=id, field=field, need=length, have=len(data)
+        )
+    return data
+
+
+def base64_bytes(
+    text: object,
+    *,
+    field: str,
+    id: str,  # noqa: A002
+    url: bool = False,
+    length: int | None = None,
+) -> bytes:
+    """Decode base64 (RFC 4648 section 4) or, with ``url``, unpadded base64url (section 5).
+
+    Args:
+        text: The value to decode; anything but a ``str`` is refused.
+        field: Dotted name for the error.
+        id: Check id for the error.
+        url: The URL-safe alphabet without padding, as JWS uses it.
+        length: Exact number of bytes wanted, or ``None`` for any.
+
+    Raises:
+        MalformedEvidence: Foreign characters, wrong padding, unused bits set, or another length.
+    """
+    if not isinstance(text, str):
+        _fail(field, id, "not text", type(text).__name__)
+    if not (_BASE64URL if url else _BASE64).fullmatch(text) or (url and len(text) % 4 == 1):
+        _fail(field, id, "not base64", text)
+    standard = text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4)
+    try:
+        data = base64.b64decode(standard, validate=True)
+    except binascii.Error:
+        _fail(field, id, "not base64", text)
+    # RFC 4648 section 3.5: bits that no byte needs must be zero, or two texts give the same bytes.
+    if base64.b64encode(data).decode("ascii") != standard:
+        _fail(field, id, "base64 with unused bits set", text)
+    if length is not None and len(data) != length:
+        raise MalformedEvidence(
+            f"{field}: wrong length", id=id, field=field, need=length, have=len(data)
+        )
+    return data
+
+
+def decimal_int(text: object, *, field: str, id: str) -> int:  # noqa: A002
+    """Decode a non-negative decimal integer in ASCII digits without leading zeros.
+
+    Raises:
+        MalformedEvidence: Anything else.
+    """
+    if not isinstance(text, str) or not _DECIMAL.fullmatch(text):
+        _fail(field, id, "not a decimal integer", text)
+    return int(text)
+
+
+def utf8_text(raw: bytes, *, field: str, id: str) -> str:  # noqa: A002
+    """Decode UTF-8 without a byte order mark.
+
+    Raises:
+        MalformedEvidence: Not UTF-8, or it starts with a byte order mark.
+    """
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedEvidence(
+            f"{field}: not UTF-8", id=id, field=field, offset=error.start
+        ) from None
+    if text.startswith("\ufeff"):
+        _fail(field, id, "starts with a byte order mark")
+    return text
+
+
+def json_value(  # noqa: ANN401 -- JSON is what it is; JsonObject gives it types
+    raw: bytes | str,
+    *,
+    field: str,
+    id: str,  # noqa: A002
+    max_bytes: int = MAX_JSON_BYTES,
+    max_depth: int = MAX_JSON_DEPTH,
+) -> Any:
+    """Decode one JSON text (RFC 8259) whose strings are valid Unicode and whose keys are unique.
+
+    Args:
+        raw: The text, as received.
+        field: Dotted name for the error.
+        id: Check id for the error.
+        max_bytes: Largest size accepted; checked before anything is read.
+        max_depth: Deepest nesting accepted; checked before anything is parsed.
+
+    Raises:
+        MalformedEvidence: Too large, too deep, not JSON, a key twice, ``NaN`` or an infinity, a
+            number of more than 40 characters, or a lone surrogate.
+    """
+    text = _checked_text(raw, field, id, max_bytes, max_depth)
+    try:
+        value = _decoder(field, id).decode(text)
+    except ValueError as error:
+        offset = getattr(error, "pos", None)
+        raise MalformedEvidence(f"{field}: not JSON", id=id, field=field, offset=offset) from None
+    if "\\u" in text:
+        _refuse_surrogates(value, field, id)
+    return value
+
+
+def _refuse_surrogates(value: object, field: str, id: str) -> None:  # noqa: A002
+    """Refuse half a surrogate pair, which only an escape can bring into decoded text."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        _fail(field, id, "text with a lone surrogate")
+
+
+def json_members(raw: bytes | str, *, field: str, id: str) -> dict[str, bytes]:  # noqa: A002
+    """Cut a JSON object into its members, each with the exact bytes of its value.
+
+    This is how a signed inner object is reached: what was signed is the text as sent, so it is cut
+    out, never serialised again.
+
+    Raises:
+        MalformedEvidence: As :func:`json_value`, or the text is not an object.
+    """
+    text = _checked_text(raw, field, id, MAX_JSON_BYTES, MAX_JSON_DEPTH)
+    if not isinstance(json_value(raw, field=field, id=id), dict):
+        _fail(field, id, "not a JSON object")
+    decoder = _decoder(field, id)
+    members: dict[str, bytes] = {}
+    position = _skip(text, text.index("{") + 1)
+    while text[position] != "}":
+        name, position = decoder.raw_decode(text, position)
+        start = _skip(text, _skip(text, position) + 1)
+        _, end = decoder.raw_decode(text, start)
+        members[name] = text[start:end].encode("utf-8")
+        position = _skip(text, end)
+        if text[position] == ",":
+            position = _skip(text, position + 1)
+    return members
+
+
+def _skip(text: str, position: int) -> int:
+    """The position after JSON white space."""
+    match = _JSON_SPACE.match(text, position)
+    return match.end() if match else position
+
+
+def _checked_text(raw: bytes | str, field: str, id: str, max_bytes: int, max_depth: int) -> str:  # noqa: A002
+    """Apply the caps that must hold before a parser sees the text."""
+    try:
+        data = raw.encode("utf-8") if isinstance(raw, str) else bytes(raw)
+    except UnicodeEncodeError:
+        _fail(field, id, "text with a lone surrogate")
+    if len(data) > max_bytes:
+        raise MalformedEvidence(
+            f"{field}: larger than {max_bytes} bytes",
+            id=id,
+            field=field,
+            need=f"at most {max_bytes}",
+            have=len(data),
+        )
+    depth = 0
+    for bracket in _JSON_BRACKET.findall(_JSON_STRING.sub(b"", data)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > max_depth:
+            raise MalformedEvidence(
+                f"{field}: nested deeper than {max_depth}",
+                id=id,
+                field=field,
+                need=f"at most {max_depth}",
+                have=depth,
+            )
+    return utf8_text(data, field=field, id=id)
+
+
+def _decoder(field: str, id: str) -> json.JSONDecoder:  # noqa: A002
+    """A decoder that refuses what Python's default lets through."""
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(items)
+        if len(result) != len(items):
+            names = [name for name, _ in items]
+            _fail(field, id, "the same key twice", next(n for n in names if names.count(n) > 1))
+        return result
+
+    def constant(name: str) -> NoReturn:
+        _fail(field, id, "not a JSON number", name)
+
+    def integer(digits: str) -> int:
+        if len(digits) > _MAX_NUMBER_CHARACTERS:
+            _fail(field, id, "number too long", digits)
+        return int(digits)
+
+    def real(digits: str) -> float:
+        value = float(digits) if len(digits) <= _MAX_NUMBER_CHARACTERS else math.inf
+        if not math.isfinite(value):
+            _fail(field, id, "number out of range", digits)
+        return value
+
+    return json.JSONDecoder(
+        object_pairs_hook=pairs, parse_constant=constant, parse_int=integer, parse_float=real
+    )

@@ -1,0 +1,142 @@
+"""Recorded HTTP exchanges: ``NNNN_*.http.json`` beside ``NNNN_*.body`` in one directory.
+
+What is in them is the recorder's word. URLs are read, to know what was asked; none is followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from teeverify.encoding.fields import JsonObject
+from teeverify.errors import ConfigurationError, MalformedEvidence
+
+__all__ = ["Exchange", "read_exchanges", "read_file"]
+
+_ID = "capture.exchange"
+_MAX_EXCHANGES = 512
+_MAX_FILE = 4 * 1024 * 1024
+_MAX_QUERY = 64
+_SUFFIX = ".http.json"
+OK = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One recorded request with its answer.
+
+    Attributes:
+        name: File name without its endings.
+        host: Host of the requested URL, lower case.
+        path: Path of the requested URL.
+        query: Its query, one value a name.
+        status: HTTP status.
+        headers: The answer's headers that were recorded; names in lower case, values joined.
+        body_file: Where the answer's exact bytes are.
+        peer_spki: DER of the public key at the other end of the TLS connection, if recorded.
+    """
+
+    name: str
+    host: str
+    path: str
+    query: Mapping[str, str]
+    status: int
+    headers: Mapping[str, str]
+    body_file: Path
+    peer_spki: bytes | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the answer was a success."""
+        return self.status == OK
+
+    def body(self) -> bytes:
+        """The answer's exact bytes.
+
+        Raises:
+            ConfigurationError: The file is not there or cannot be read.
+            MalformedEvidence: It is larger than anything that is read here.
+        """
+        return read_file(self.body_file)
+
+
+def read_exchanges(folder: Path) -> tuple[Exchange, ...]:
+    """Read the heads of all exchanges in a directory, in their order.
+
+    Raises:
+        ConfigurationError: The directory or a file cannot be read.
+        MalformedEvidence: A head does not have the form it must have, or there are too many.
+    """
+    try:
+        files = sorted(file for file in folder.iterdir() if file.name.endswith(_SUFFIX))
+    except OSError as error:
+        raise ConfigurationError(
+            f"the directory cannot be read: {error.strerror}", id="usage.source", got=str(folder)
+        ) from None
+    if len(files) > _MAX_EXCHANGES:
+        raise MalformedEvidence(
+            "too many recorded exchanges",
+            id=_ID,
+            field="exchanges",
+            need=f"at most {_MAX_EXCHANGES}",
+            have=len(files),
+        )
+    return tuple(_exchange(file) for file in files)
+
+
+def _exchange(file: Path) -> Exchange:
+    name = file.name.removesuffix(_SUFFIX)
+    head = JsonObject.parse(read_file(file), path=name, id=_ID)
+    try:
+        parts = urlsplit(head.text("url"))
+        values = parse_qs(parts.query, keep_blank_values=True, max_num_fields=_MAX_QUERY)
+        host = parts.hostname or ""
+    except ValueError:
+        raise MalformedEvidence(f"{name}.url: not a URL", id=_ID, field=f"{name}.url") from None
+    for parameter, given in values.items():
+        if len(given) != 1:  # two readers would see two requests
+            raise MalformedEvidence(
+                f"{name}.url: the query names a parameter twice",
+                id=_ID,
+                field=f"{name}.url",
+                got=parameter[:40],
+            )
+    headers = head.object("headers") if "headers" in head else None
+    return Exchange(
+        name=name,
+        host=host,
+        path=parts.path,
+        query={parameter: given[0] for parameter, given in values.items()},
+        status=head.integer("status"),
+        headers={h.lower(): "".join(headers.texts(h)) for h in headers.names()} if headers else {},
+        body_file=file.with_name(f"{name}.body"),
+        peer_spki=head.base64("peer_spki_der_base64") if "peer_spki_der_base64" in head else None,
+    )
+
+
+def read_file(file: Path) -> bytes:
+    """Read one recorded file, within a cap.
+
+    Raises:
+        ConfigurationError: It is not there or cannot be read.
+        MalformedEvidence: It is too large.
+    """
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(_MAX_FILE + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a usable path"
+        raise ConfigurationError(
+            f"{file.name} cannot be read: {reason}", id="usage.source", got=str(file)
+        ) from None
+    if len(data) > _MAX_FILE:
+        raise MalformedEvidence(
+            f"{file.name}: too large",
+            id=_ID,
+            field=file.name,
+            need=f"at most {_MAX_FILE} bytes",
+            have="more",
+        )
+    return data

@@ -1,0 +1,127 @@
+"""Endorsements: what NVIDIA's services said, and what of NVIDIA's chains was verified already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from teeverify.errors import ConfigurationError, EndorsementUnavailable
+from teeverify.nvidia.certificates import KnownIssuers
+from teeverify.nvidia.claims import DeviceClaims, device_nonce
+from teeverify.nvidia.eat import Answer, parse_answer
+from teeverify.nvidia.jwks import KeySet
+from teeverify.nvidia.nras import NrasClaims, merge, verify_answer
+from teeverify.nvidia.recorded import read_directory
+from teeverify.roots.anchors import RootsInput
+
+__all__ = ["Endorsements"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endorsements:
+    """Recorded answers of NVIDIA's services: untrusted until they are verified.
+
+    What a verification has proved about NVIDIA's intermediate CAs stays on this object, so use one
+    for all machines (law 13).
+
+    Attributes:
+        nras_answers: Bodies of answers of the remote attestation service, NRAS.
+        jwks: Bodies of NRAS's lists of keys.
+        known: Intermediates that were verified with this object.
+    """
+
+    nras_answers: tuple[bytes, ...] = ()
+    jwks: tuple[bytes, ...] = ()
+    known: KnownIssuers = field(default_factory=KnownIssuers, compare=False, repr=False)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Endorsements:
+        """Read a capture.
+
+        An exchange is ``NAME.http.json`` (``url``, ``status``) beside ``NAME.body``; plain files
+        are ``*eat.json`` (answers) and ``*jwks.json`` (keys). What is of another service is left
+        alone.
+
+        Args:
+            path: The directory.
+
+        Raises:
+            ConfigurationError: It is no directory, or cannot be read.
+            MalformedEvidence: The record of an exchange has another form, or a file is too large.
+        """
+        nras_answers, jwks = read_directory(path)
+        return cls(nras_answers=nras_answers, jwks=jwks)
+
+    def verify_nras(
+        self,
+        *,
+        devices: Sequence[DeviceClaims],
+        nonce: bytes | str,
+        at: datetime | str,
+        roots: RootsInput = None,
+    ) -> NrasClaims:
+        """Verify what NRAS was recorded to say about exactly these devices.
+
+        Every answer that may be about them must say yes: one that says no is not passed over. NRAS
+        is asked about GPUs and about switches apart, so there must be an answer for each kind.
+
+        Args:
+            devices: All devices of the machine, as verified here.
+            nonce: The nonce that they signed.
+            at: The time at which the answers must be valid.
+            roots: Other roots than the embedded ones.
+
+        Returns:
+            What NVIDIA states. Who recorded it, and whether he left something out, is not known.
+
+        Raises:
+            ConfigurationError: There are no devices, or a wrong argument.
+            EndorsementUnavailable: No answer is about these devices, its key is not listed, or it
+                is outside its dates.
+            TeeVerifyError: See :func:`teeverify.nvidia.verify_answer` for the others.
+        """
+        want = device_nonce(nonce)
+        if not devices:
+            raise ConfigurationError("there is no device to ask about", id="usage.evidence")
+        answers = [(raw, parse_answer(raw)) for raw in self.nras_answers]
+        kinds = sorted({device.device_type for device in devices})
+        said: list[NrasClaims] = []
+        for kind in kinds:
+            asked = [device for device in devices if device.device_type == kind]
+            about = [pair for pair in answers if _may_be_about(pair[1], asked, want)]
+            if len(answers) == len(kinds) == 1:
+                about = answers  # the only one: then its own error says what is wrong with it
+            if not about:
+                raise EndorsementUnavailable(
+                    "no recorded answer of NRAS is about these devices",
+                    id="nras.devices",
+                    got=f"{len(answers)} answers",
+                    want=f"one about {len(asked)} of type {kind} and nonce {want.hex()}",
+                )
+            verified = [
+                verify_answer(
+                    raw, self._keys(answer), nonce=want, devices=asked, at=at, roots=roots
+                )
+                for raw, answer in about
+            ]
+            said.append(verified[0])
+        return merge(said)
+
+    def _keys(self, answer: Answer) -> bytes:
+        """The list that has the answer's key; any list, where none has it."""
+        kid = answer.overall.header.text("kid")
+        found = [*(raw for raw in self.jwks if kid in KeySet(raw)), *self.jwks]
+        if not found:
+            raise EndorsementUnavailable(
+                "NRAS: no list of its keys was recorded beside its answer", id="nras.key"
+            )
+        return found[0]
+
+
+def _may_be_about(answer: Answer, devices: Sequence[DeviceClaims], nonce: bytes) -> bool:
+    """Whether an answer claims our nonce, and does not name foreign devices only."""
+    named = answer.claimed_ueids
+    ours = {device.ueid for device in devices}
+    return answer.claimed_nonce == nonce.hex() and (not named or bool(named & ours))

@@ -1,0 +1,19 @@
+"""The key fingerprint of a TLS certificate that a report shows."""
+
+from __future__ import annotations
+
+import hashlib
+
+from teeverify.crypto.certificates import parse_pem_chain
+
+__all__ = ["spki_sha256_of_pem"]
+
+
+def spki_sha256_of_pem(pem: str) -> bytes:
+    """SHA-256 of the SubjectPublicKeyInfo of the first certificate.
+
+    Raises:
+        MalformedEvidence: It is no PEM certificate.
+    """
+    chain = parse_pem_chain(pem, id="endpoint.bound", what="the report's TLS certificate")
+    return hashlib.sha256(chain[0].spki).digest()
