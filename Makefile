@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 
 bin := $(VENV)/bin
 oldest := .venv-oldest
-pip := -m pip install --quiet --disable-pip-version-check
+pip := -m pip install --quiet --quiet --disable-pip-version-check
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))

@@ -1,7 +1,8 @@
 """Times the verification of a TDX quote, cold and warm, against dcap-qvl.
 
-Cold: endorsements are read and everything is verified. Warm: the same endorsements again, as for the
-second quote of a machine. The contenders take turns, so that a busy moment of the computer hits all.
+Cold: endorsements are read and everything is verified. Warm: the same endorsements object again,
+as for the second quote of a machine. The contenders take turns, so that a busy moment of the
+computer hits all.
 """
 
 from __future__ import annotations

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import ssl
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from teeverify.roots import UnsafeTestRoots
+from teeverify.simulator.intel import Intel
+
 REPOSITORY = Path(__file__).resolve().parent.parent
+RECORDED_AT = datetime(2025, 7, 4, 10, 16, 31, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -19,13 +25,13 @@ class Case:
     collateral: str
     root_der: bytes
     at: datetime
-    roots: tuple[bytes, ...] | None = None
+    roots: UnsafeTestRoots | None = None
 
 
 def find_case() -> Case:
     """The recorded quote of the folder TEEVERIFY_VECTORS, or a forged one."""
     folder = Path(os.environ.get("TEEVERIFY_VECTORS", REPOSITORY / "../shared/vectors")) / "tdx"
-    return _recorded(folder) if folder.is_dir() else None
+    return _recorded(folder) if folder.is_dir() else _forged()
 
 
 def _recorded(folder: Path) -> Case:
@@ -34,5 +40,18 @@ def _recorded(folder: Path) -> Case:
         quote=(folder / "v4_b0c06f.quote.bin").read_bytes(),
         collateral=(folder / "collateral_b0c06f_20250619.json").read_text(encoding="utf-8"),
         root_der=(folder / "intel_sgx_root_ca.der").read_bytes(),
-        at=datetime(2025, 7, 4, 10, 16, 31, tzinfo=timezone.utc),
+        at=RECORDED_AT,
+    )
+
+
+def _forged() -> Case:
+    intel = Intel(at=RECORDED_AT)
+    root_pem = intel.roots_pem()
+    return Case(
+        name="forged",
+        quote=intel.quote(),
+        collateral=json.dumps(intel.collateral()),
+        root_der=ssl.PEM_cert_to_DER_cert(root_pem.decode()),
+        at=RECORDED_AT,
+        roots=UnsafeTestRoots([root_pem]),
     )

@@ -160,7 +160,9 @@ class TestParse:
     def test_many_entries(self, make, tools):
         tlv = tools.tlv
         date = tlv(0x17, b"240101000000Z")
-        entries = [tlv(0x30, tlv(2, n.to_bytes(4, "big")), date) for n in range(2**24, 2**24 + 9999)]
+        entries = [
+            tlv(0x30, tlv(2, n.to_bytes(4, "big")), date) for n in range(2**24, 2**24 + 9999)
+        ]
         assert len(read(make(revoked=tlv(0x30, *entries))).revoked) == 9999
 
 
@@ -211,9 +213,7 @@ class TestVerify:
 
     def test_wrong_comes_before_outdated(self, p256, tools):
         late = datetime(2050, 6, 1, tzinfo=UTC)
-        self.refused(
-            SignatureInvalid, p256.ca.crl(signer=new_key()), tools.read(p256.ca), late
-        )
+        self.refused(SignatureInvalid, p256.ca.crl(signer=new_key()), tools.read(p256.ca), late)
 
     def test_time_without_zone(self, p256, tools):
         naive = datetime(2026, 6, 9)  # noqa: DTZ001 -- that is the mistake

@@ -74,9 +74,7 @@ class TestBoth:
     def test_another_hash(self, curve):
         key = KEYS[curve]
         for digest in (hashes.SHA512(), hashes.SHA384() if curve == "p256" else hashes.SHA256()):
-            refused(
-                verify_raw, key.public_key(), sign_raw(key, MESSAGE, hash_algorithm=digest)
-            )
+            refused(verify_raw, key.public_key(), sign_raw(key, MESSAGE, hash_algorithm=digest))
 
     def test_numbers_out_of_range(self, curve):
         key, order = KEYS[curve].public_key(), ORDERS[curve]

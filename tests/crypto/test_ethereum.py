@@ -115,9 +115,7 @@ class TestAddresses:
 
     def test_eip191(self):
         assert eip191_digest(b"hello") == keccak256(b"\x19Ethereum Signed Message:\n5hello")
-        assert eip191_digest("ü".encode()) == keccak256(
-            b"\x19Ethereum Signed Message:\n2\xc3\xbc"
-        )
+        assert eip191_digest("ü".encode()) == keccak256(b"\x19Ethereum Signed Message:\n2\xc3\xbc")
 
 
 class TestRecover:

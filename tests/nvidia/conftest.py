@@ -17,12 +17,12 @@ NONCE = bytes(range(32))
 AT = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def nonce() -> bytes:
     return NONCE
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def at() -> datetime:
     return AT
 

@@ -13,7 +13,7 @@ from teeverify.nvidia.spdm import MAX_REPORT_BYTES, parse_report
 from teeverify.simulator.spdm import ABSENT
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build(vendor, nonce):
     def run(chip: str = "GH100", **overrides) -> bytes:
         entry = vendor.gpu(0, chip=chip).evidence(nonce, **overrides)
@@ -59,7 +59,7 @@ def malformed(raw: bytes, field: str) -> MalformedEvidence:
         ("record.block[0]", {"block_size": 52}),
         ("record.block[0]", {"value_type": 0x81}),
         ("record.block[0]", {"value_size": 47}),
-        ("record.block[0]", {"measurements": [bytes(32)] * 4}),
+        ("record.block[1]", {"measurements": [bytes(32)] * 4}),
         ("opaque", {"opaque_length": 0xFFFF}),
         ("opaque", {"opaque_length": 3}),
         ("opaque.data[1]", {"opaque_head": b"\1\0\xff\xff"}),
@@ -148,9 +148,7 @@ def test_old_driver_states_less(build):
     assert (fields.protected_pcie, fields.feature_flag) == (None, None)
 
 
-@pytest.mark.parametrize(
-    ("flag", "word"), [(b"\0\0", "SPT"), (b"\1\0", "MPT"), (b"\2\0", "PPCIE")]
-)
+@pytest.mark.parametrize(("flag", "word"), [(b"\0\0", "SPT"), (b"\1\0", "MPT"), (b"\2\0", "PPCIE")])
 def test_feature_flag(build, flag, word):
     assert parse(build(opaque={36: flag})).fields.feature_flag == word
 
@@ -197,5 +195,5 @@ def test_ten_megabytes_of_zeros():
     malformed(bytes(10_000_000), "gpu[0].report")
 
 
-def test_reports_differ(build):
+def test_responder_nonce_is_the_devices_own(build):
     assert parse(build()).responder_nonce != parse(build()).responder_nonce

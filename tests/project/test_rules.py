@@ -96,31 +96,34 @@ def test_no_assert(modules):
 
 
 def test_no_state_in_modules(modules):
-    """Verified state lives on the object that holds the endorsements (law 13)."""
+    """In the verifier, verified state lives on the object that holds the endorsements (law 13)."""
     found = [
-        f"{module.name}:{node.lineno}"
+        f"{module.name}:{node.lineno} {ast.unparse(node).splitlines()[0]}"
         for module in modules
-        for node in module.nodes
-        if isinstance(node, ast.Global)
-        or (isinstance(node, ast.Module) and any(map(_is_empty_container, node.body)))
-        or (isinstance(node, ast.FunctionDef) and any(map(_is_cache, node.decorator_list)))
+        if module.room != "simulator"
+        for node in [
+            *filter(_is_empty_container, module.nodes[0].body),
+            *(node for node in module.nodes if isinstance(node, ast.Global) or _is_cached(node)),
+        ]
     ]
     assert found == []
 
 
 def _is_empty_container(statement: ast.stmt) -> bool:
+    """Whether a module starts with a container that only makes sense if something fills it."""
     value = getattr(statement, "value", None)
     if isinstance(value, ast.Call):
         name = ast.unparse(value.func).rpartition(".")[2]
-        return name in EMPTY_CONTAINERS and not any(map(ast.unparse, value.args[-1:]))
-    return (isinstance(value, ast.Dict) and not value.keys) or (
-        isinstance(value, ast.List) and not value.elts
+        return name in EMPTY_CONTAINERS and (not value.args or name == "defaultdict")
+    return ast.unparse(value) in {"{}", "[]"} if isinstance(value, ast.expr) else False
+
+
+def _is_cached(node: ast.AST) -> bool:
+    calls = (
+        decorator.func if isinstance(decorator, ast.Call) else decorator
+        for decorator in getattr(node, "decorator_list", ())
     )
-
-
-def _is_cache(decorator: ast.expr) -> bool:
-    called = decorator.func if isinstance(decorator, ast.Call) else decorator
-    return ast.unparse(called).rpartition(".")[2] in {"cache", "lru_cache"}
+    return any(ast.unparse(call).rpartition(".")[2] in {"cache", "lru_cache"} for call in calls)
 
 
 def test_modules_are_short(modules):
@@ -130,14 +133,21 @@ def test_modules_are_short(modules):
 
 
 def test_functions_are_short(modules):
+    """Counted without the docstring, which is to be as long as it needs."""
     found = {
         f"{module.name}:{node.lineno} {node.name}": length
         for module in modules
         for node in module.nodes
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-        and (length := (node.end_lineno or 0) - node.lineno + 1) > MAX_FUNCTION
+        and (length := _code_lines(node)) > MAX_FUNCTION
     }
     assert found == {}
+
+
+def _code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    first = node.body[0]
+    docstring = first.end_lineno - first.lineno + 1 if ast.get_docstring(node) else 0
+    return node.end_lineno - node.lineno + 1 - docstring
 
 
 def test_tests_are_short(repository):
@@ -154,6 +164,7 @@ def test_tests_are_short(repository):
         ("_memo = {}", True),
         ("_memo: dict[str, int] = dict()", True),
         ("_memo = weakref.WeakValueDictionary()", True),
+        ("_memo = defaultdict(list)", True),
         ("TABLE = {1: 2}", False),
         ("__all__ = ['a']", False),
     ],

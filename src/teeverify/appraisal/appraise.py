@@ -147,6 +147,7 @@ def _finding(seen: Observation, level: Level) -> Finding:
         by=seen.by,
         got=seen.got,
         want=seen.want,
+        hint=seen.hint,
         exit_code=exit_code,
         error=seen.error,
     )

@@ -35,13 +35,19 @@ def claims_of(
 ) -> dict[str, Claim]:
     """Give each claim the least certain of the findings that decide it."""
     facts = {name: words(examined, answer) for name, words in _FACTS.items()}
+    mark = {"embedded": "", "custom": "foreign roots: ", "simulated": "simulated: "}
     return {
-        name: _claim(name, [f for f in findings if f.claim == name], facts.get(name, ""))
+        name: _claim(
+            name,
+            [f for f in findings if f.claim == name],
+            facts.get(name, ""),
+            mark[examined.question.roots.kind],
+        )
         for name in CLAIM_NAMES
     }
 
 
-def _claim(name: str, findings: list[Finding], facts: str) -> Claim:
+def _claim(name: str, findings: list[Finding], facts: str, mark: str) -> Claim:
     deciding = [
         f
         for f in findings
@@ -56,7 +62,8 @@ def _claim(name: str, findings: list[Finding], facts: str) -> Claim:
             text = first.got if name == "model" and first.got else first.message
             if outcome is Outcome.PROVEN and facts:
                 text = facts
-            return Claim(name=name, outcome=outcome, text=text, by=first.by)
+            shown = text if outcome is Outcome.ABSENT else mark + text
+            return Claim(name=name, outcome=outcome, text=shown, by=first.by)
     return Claim(name=name, outcome=Outcome.ABSENT, text=_NOT_LOOKED_AT)
 
 

@@ -56,6 +56,7 @@ class Observation:
         got: What was found.
         want: What was expected.
         error: The exception that belongs to a failure.
+        hint: What to do, as a sentence.
         concern: The check itself asks for a warning although it passed.
         hard: A failure that refuses whatever level the policy sets: it contradicts what the user
             said.
@@ -69,6 +70,7 @@ class Observation:
     got: str | None = None
     want: str | None = None
     error: TeeVerifyError | None = None
+    hint: str | None = None
     concern: bool = False
     hard: bool = False
 
@@ -88,9 +90,11 @@ class Observation:
 
     @classmethod
     def absent(cls, id: str, message: str, *, subject: str = "",  # noqa: A002
-               error: TeeVerifyError | None = None) -> Observation:
+               got: str | None = None, want: str | None = None,
+               hint: str | None = None) -> Observation:
         """Nobody says so."""
-        return cls(id=id, outcome=Outcome.ABSENT, message=message, subject=subject, error=error)
+        return cls(id=id, outcome=Outcome.ABSENT, message=message, subject=subject, got=got,
+                   want=want, hint=hint)
 
     @classmethod
     def failed(
@@ -98,6 +102,5 @@ class Observation:
     ) -> Observation:
         """It is not so; or, for what could not be had, it is not known."""
         outcome = Outcome.ABSENT if error.retryable else Outcome.FAILED
-        message = error.message if not error.hint else f"{error.message}. {error.hint}"
-        return cls(id=error.id, outcome=outcome, message=message, subject=subject, got=error.got,
-                   want=error.want, error=error, hard=hard)
+        return cls(id=error.id, outcome=outcome, message=error.message, subject=subject,
+                   got=error.got, want=error.want, error=error, hint=error.hint, hard=hard)

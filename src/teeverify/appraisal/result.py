@@ -56,6 +56,7 @@ class Finding:
         by: Who asserts it.
         got: What was found.
         want: What was expected.
+        hint: What to do, as a sentence.
         exit_code: The exit code that it asks for; 0 unless it refuses.
         error: The exception that belongs to it, if it failed.
     """
@@ -69,6 +70,7 @@ class Finding:
     by: str | None = None
     got: str | None = None
     want: str | None = None
+    hint: str | None = None
     exit_code: int = 0
     error: TeeVerifyError | None = field(default=None, repr=False, compare=False)
 
@@ -89,6 +91,7 @@ class Finding:
             "message": self.message,
             "got": self.got,
             "want": self.want,
+            "hint": self.hint,
             "docs": self.docs,
         }
 

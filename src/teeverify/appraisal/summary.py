@@ -17,10 +17,30 @@ from teeverify.errors import EXIT_POLICY, EXIT_UNDECIDED, EXIT_WRONG
 
 __all__ = ["summarise"]
 
-_SIMULATED = (
-    "SIMULATED. This proves nothing about any hardware: the signatures lead to test roots, which "
-    "anyone can use; with the vendors' roots this would be refused. "
+_SIMULATED = "SIMULATED. "
+_PROVES_NOTHING = (
+    "This proves nothing about any hardware: the signatures lead to test roots, which anyone can "
+    "use; with the vendors' roots this would be refused. "
 )
+_SHOWN = 4
+_WEIGHTIEST = (
+    "kind",
+    "code.identity",
+    "key.attested",
+    "request.bound",
+    "freshness.nonce",
+    "gpu.measurements",
+    "gpu.revocation",
+    "time",
+)
+# What a reason says in a list; the finding itself says it in full.
+_REASONS = {
+    "freshness.nonce": "no nonce of your own is in the evidence",
+    "gpu.measurements": "for the GPUs' firmware there is only NVIDIA's word (NRAS)",
+    "gpu.revocation": "whether the GPUs' certificates were revoked was not recorded",
+    "gpu.binding": "CPU and GPUs are tied by an equal nonce only",
+    "time": "the time is the recorder's word",
+}
 _CUSTOM = "FOREIGN ROOTS. The signatures lead to roots that the caller chose. "
 
 
@@ -38,13 +58,14 @@ def summarise(
     prefix = {"embedded": "", "custom": _CUSTOM, "simulated": _SIMULATED}
     worst = [f for f in findings if f.exit_code == exit_code and exit_code]
     if exit_code == EXIT_WRONG:
-        text = _refused(worst[0])
+        text = _refused(min(worst, key=_cause_first))
     elif exit_code == EXIT_UNDECIDED:
         text = _undecided(worst)
     elif exit_code == EXIT_POLICY:
         text = _refused_by_policy(policy, worst, findings)
     else:
         subject = _subject(examined, answer, scope)
+        prefix["simulated"] += _PROVES_NOTHING
         if tier == "affirming":
             text = f"Verified: {subject}, running code you listed ({_references(findings)})."
         else:
@@ -53,11 +74,17 @@ def summarise(
     return prefix[examined.question.roots.kind] + text
 
 
+def _cause_first(finding: Finding) -> int:
+    """Of several that are wrong: what was replaced or stale tells more than what it broke."""
+    order = ("answer.signature", "response.hash-equal", "request.bound", "freshness.nonce")
+    return order.index(finding.id) if finding.id in order else len(order)
+
+
 def _sentence(finding: Finding) -> str:
-    message = finding.message.strip()
-    text = message if message.endswith((".", "!", "?")) else f"{message}."
+    """The finding as a sentence, with its part and what to do."""
     where = f" ({finding.subject})" if finding.subject else ""
-    return text[:-1] + where + "."
+    hint = f" {finding.hint}" if finding.hint else ""
+    return f"{finding.message.rstrip('.')}{where}.{hint}"
 
 
 def _short(value: str | None) -> str:
@@ -68,10 +95,9 @@ def _short(value: str | None) -> str:
 
 def _refused(finding: Finding) -> str:
     text = f"Refused: {_sentence(finding)}"
-    if finding.got is not None and finding.want is not None:
-        text += f" Got {_short(finding.got)}, want {_short(finding.want)}."
-    elif finding.got is not None:
-        text += f" Got {_short(finding.got)}."
+    if finding.got is not None and finding.got[:8] not in finding.message:
+        want = f", want {_short(finding.want)}" if finding.want is not None else ""
+        text += f" Got {_short(finding.got)}{want}."
     if finding.claim in ("answer", "request"):
         text += " Do not use this answer."
     return text
@@ -79,7 +105,7 @@ def _refused(finding: Finding) -> str:
 
 def _undecided(findings: Sequence[Finding]) -> str:
     first = findings[0]
-    hint = " Try again, or pass --endorsements PATH." if "--endors" not in first.message else ""
+    hint = " Try again, or pass --endorsements PATH." if not first.hint else ""
     return (
         f"Undecided: {_sentence(first)} Without it this is neither verified nor refuted.{hint}"
     )
@@ -99,15 +125,17 @@ def _refused_by_policy(
 
 
 def _first_words(findings: Sequence[Finding]) -> str:
-    """The first few reasons, one a check, so that the sentence stays readable."""
-    seen: dict[str, str] = {}
-    for finding in findings:
-        message = finding.message
-        seen.setdefault(finding.id, message[:1].lower() + message[1:].rstrip("."))
-    reasons = list(seen.values())
-    rest = len(reasons) - 3
-    more = f"; and {rest} more: --all" if rest > 0 else ""
-    return "; ".join(reasons[:3]) + more + "."
+    """The weightiest reasons, one a check, so that the sentence stays readable."""
+    ranks = {check_id: rank for rank, check_id in enumerate(_WEIGHTIEST)}
+    ordered = sorted(findings, key=lambda f: ranks.get(f.id, len(ranks)))
+    by_check: dict[str, str] = {}
+    for finding in ordered:
+        by_check.setdefault(finding.id, _REASONS.get(finding.id) or _lower(finding.message))
+    reasons = list(by_check.values())
+    rest = len(reasons) - _SHOWN
+    more = f"; and {rest} more (--all lists them)" if rest > 0 else ""
+    hint = f" {ordered[0].hint}" if len(reasons) == 1 and ordered[0].hint else ""
+    return "; ".join(reasons[:_SHOWN]) + more + "." + hint
 
 
 def _subject(examined: Examined, answer: SignedAnswer | None, scope: Scope) -> str:
@@ -190,7 +218,10 @@ def _reservations(findings: Sequence[Finding], policy: Policy, scope: Scope) -> 
 
 
 def _lower(message: str) -> str:
-    return message[:1].lower() + message[1:].rstrip(".")
+    """A sentence as a clause; a word like NVIDIA or OCSP keeps its capitals."""
+    starts_plain = message[1:2].islower() or message[1:2] == " "
+    head = message[:1].lower() if starts_plain else message[:1]
+    return head + message[1:].rstrip(".")
 
 
 def _code_reason(finding: Finding) -> str:

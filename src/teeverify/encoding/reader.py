@@ -93,9 +93,7 @@ class Reader:
             MalformedEvidence: Fewer bytes are left.
         """
         start = self.offset
-        return Reader(
-            self.take(size, field), name=f"{self._name}.{field}", id=self._id, base=start
-        )
+        return Reader(self.take(size, field), name=f"{self._name}.{field}", id=self._id, base=start)
 
     def rest(self) -> bytes:
         """Take whatever is left."""

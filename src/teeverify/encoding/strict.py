@@ -25,8 +25,9 @@ _HEX = re.compile(r"(?:[0-9a-fA-F]{2})*")
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,38}")
-# Possessive matching is not in Python 3.10; the alternatives do not overlap, so this is linear.
-_JSON_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+# The final quote is optional so that a text which never ends is matched too, once and to its end:
+# where a match can fail, every quote inside would be tried as a new beginning (quadratic time).
+_JSON_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _JSON_BRACKET = re.compile(rb"[\[\]{}]")
 _JSON_SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -243,8 +244,11 @@ def _decoder(field: str, id: str) -> json.JSONDecoder:  # noqa: A002
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(items)
         if len(result) != len(items):
-            names = [name for name, _ in items]
-            _fail(field, id, "the same key twice", next(n for n in names if names.count(n) > 1))
+            seen: set[str] = set()
+            for name, _ in items:
+                if name in seen:
+                    _fail(field, id, "the same key twice", name)
+                seen.add(name)
         return result
 
     def constant(name: str) -> NoReturn:

@@ -12,7 +12,7 @@ from teeverify.encoding.checks import Check
 from teeverify.errors import EXIT_UNDECIDED, EXIT_WRONG
 from teeverify.render.escape import printable
 
-__all__ = ["render_check", "render_finding", "render_result", "render_table"]
+__all__ = ["render_check", "render_finding", "render_result", "render_table", "wrap"]
 
 _WIDTH = 100
 _FANCY = {"good": "✔", "asserted": "~", "warned": "!", "bad": "✘", "none": "-"}
@@ -30,7 +30,7 @@ def render_result(
         everything: List every finding (``--all``).
         colour: Colours and symbols; otherwise plain ASCII signs.
     """
-    lines = [*_wrap(result.summary), *_dates(result), ""]
+    lines = [*wrap(result.summary), *_dates(result), ""]
     focus = _focus(result)
     for name, claim in result.claims.items():
         if focus and name not in focus and not everything:
@@ -43,12 +43,15 @@ def render_result(
     return "\n".join(lines)
 
 
-def _wrap(text: str) -> list[str]:
+def wrap(text: str) -> list[str]:
+    """Cut a text into lines of the terminal's width, with nothing in it that steers a terminal."""
     return textwrap.wrap(printable(text), _WIDTH, break_long_words=False) or [""]
 
 
 def _dates(result: AttestationResult) -> list[str]:
-    until = f", valid until {show_time(result.expires_at)}" if result.expires_at else ""
+    until = ""
+    if result.satisfied and result.expires_at is not None:
+        until = f", valid until {show_time(result.expires_at)}"
     policy = f"policy {printable(result.policy.name)} {result.policy.hash[:12]}"
     return [f"As of {show_time(result.as_of)}{until}; {policy}."]
 
@@ -111,7 +114,8 @@ def render_finding(finding: Finding, *, colour: bool = False) -> str:
              f"{finding.outcome.value}, {finding.severity.value}"]
     body = textwrap.wrap(printable(finding.message), _WIDTH - 12, break_long_words=False)
     lines += [f"            {line}" for line in body]
-    for name, value in (("got", finding.got), ("want", finding.want), ("by", finding.by)):
+    facts = (("got", finding.got), ("want", finding.want), ("by", finding.by), ("do", finding.hint))
+    for name, value in facts:
         if value is not None:
             lines.append(f"            {name:<5}{printable(value, limit=160)}")
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from teeverify.errors import ConfigurationError
@@ -125,13 +126,18 @@ def _read(item: bytes | str) -> list[x509.Certificate]:
 
 
 def _anchor(certificate: x509.Certificate) -> TrustAnchor:
-    return TrustAnchor(
-        name=certificate.subject.rfc4514_string(),
-        subject=certificate.subject.public_bytes(),
-        spki=certificate.public_key().public_bytes(
-            Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-        ),
-    )
+    try:
+        return TrustAnchor(
+            name=certificate.subject.rfc4514_string(),
+            subject=certificate.subject.public_bytes(),
+            spki=certificate.public_key().public_bytes(
+                Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+            ),
+        )
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ConfigurationError(
+            "a root certificate's key or name cannot be read", id="usage.roots"
+        ) from None
 
 
 class UnsafeTestRoots:
@@ -160,12 +166,13 @@ class UnsafeTestRoots:
             ConfigurationError: The file cannot be read or holds no certificates.
         """
         try:
-            data = Path(path).read_bytes()
-        except OSError as error:
+            with Path(path).open("rb") as file:
+                data = file.read(_MAX_ROOT_FILE + 1)
+        except (OSError, ValueError) as error:
             raise ConfigurationError(
-                f"the test roots file cannot be read: {error.strerror}",
+                f"the test roots file cannot be read: {getattr(error, 'strerror', error)}",
                 id="usage.roots",
-                got=str(path),
+                got=ascii(str(path)),
             ) from None
         if len(data) > _MAX_ROOT_FILE:
             raise ConfigurationError("the test roots file is too large", id="usage.roots")

@@ -154,7 +154,7 @@ class SimulatedDevice:
         """The serial number of the leaf, in decimal."""
         return str(self.leaf.certificate.serial_number)
 
-    def evidence(self, nonce: bytes | str, **overrides: Any) -> dict[str, Any]:  # noqa: ANN401
+    def evidence(self, nonce: bytes | str, /, **overrides: Any) -> dict[str, Any]:  # noqa: ANN401
         """Make evidence as NVIDIA's tools write it.
 
         Args:

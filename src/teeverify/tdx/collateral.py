@@ -68,12 +68,12 @@ class Endorsements:
             return cls(read_json(source))
         if isinstance(source, str) and source.lstrip()[:1] == "{":
             return cls(read_json(source))
-        if isinstance(source, (str, Path)):
+        if isinstance(source, Path) or (isinstance(source, str) and source):
             return cls(read_path(Path(source)))
         raise ConfigurationError(
             "endorsements are a path or JSON text",
             id="usage.endorsements",
-            got=type(source).__name__,
+            got=repr(source)[:40],
         )
 
     @classmethod

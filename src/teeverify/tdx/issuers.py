@@ -163,6 +163,7 @@ def verify_pck_chain(
     leaf, ca, root = chain
     kind = _CAS[names[1]]
     verify_path(chain, (anchor,), at=at, id=PCK_CHAIN, what=what)
+    _require_root(root, anchor, PCK_CHAIN, what)
     for authority in (ca, root):
         require_not_revoked(authority, root_crl, id=PCK_CHAIN, what=what)
     value = leaf.extension(SGX_EXTENSION)
@@ -217,6 +218,7 @@ def verify_signer(
     chain = parse_pem_chain(pem, id=check, what=f"{check}.issuer_chain", trailing_nul=True)
     _require_roles(chain, (_SIGNER,), check, f"{what}: issuer chain")
     verify_path(chain, (anchor,), at=at, id=check, what=f"{what}: issuer chain")
+    _require_root(chain[-1], anchor, check, what)
     for certificate in chain:
         require_not_revoked(certificate, root_crl, id=check, what=f"{what}: issuer chain")
     return Dated(_p256(chain[0], check, what), *_validity(chain))
@@ -265,6 +267,22 @@ def _require_roles(
             want=", ".join([*roles, "the root"]),
         )
     return names
+
+
+def _require_root(
+    last: Certificate,
+    anchor: TrustAnchor,
+    id: str,  # noqa: A002
+    what: str,
+) -> None:
+    """Demand that a path ends with the root itself, so that none of its links is in its place."""
+    if (last.subject, last.spki) != (anchor.subject, anchor.spki):
+        raise ChainInvalid(
+            f"{what}: the chain does not end with the root",
+            id=id,
+            got=ascii(last.common_name[:60]),
+            want=anchor.name,
+        )
 
 
 def _p256(certificate: Certificate, id: str, what: str) -> ec.EllipticCurvePublicKey:  # noqa: A002

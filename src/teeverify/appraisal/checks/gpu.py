@@ -41,13 +41,11 @@ def required(subject: Subject) -> Iterator[Observation]:
             )
         )
     elif policy["gpu.count_required"] and not said:
-        yield Observation.failed(
-            AppraisalFailed(
-                "the policy does not say how many GPUs of which architecture there must be",
-                id="gpu.required",
-                got=got,
-                want="gpu.count and gpu.architectures",
-            )
+        yield Observation.absent(
+            "gpu.required",
+            "The policy does not say how many GPUs of which architecture there must be.",
+            got=got,
+            want="gpu.count and gpu.architectures",
         )
     else:
         yield Observation.proven("gpu.required", f"{count} GPUs verified.", got=got)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from teeverify.appraisal.checks.subject import Subject
 from teeverify.appraisal.observation import Observation
-from teeverify.errors import AppraisalFailed
 
 __all__ = ["kind", "roots", "time"]
 
@@ -18,14 +17,13 @@ def kind(subject: Subject) -> Iterator[Observation]:
             text = "You asked for the evidence alone: it is tied to no answer and no endpoint."
             yield Observation.proven("kind", text, concern=True)
             return
-        yield Observation.failed(
-            AppraisalFailed(
-                "this is a bare component, tied to no key, no answer and no endpoint",
-                id="kind",
-                got=subject.examined.evidence.provider,
-                want="the report of an endpoint, or an answer with its signature",
-                hint="Type --for evidence if the component alone is what you want appraised.",
-            )
+        provider = subject.examined.evidence.provider
+        yield Observation.absent(
+            "kind",
+            f"Tied to nothing: {provider} without your nonce, a key or an answer.",
+            got=provider,
+            want="the report of an endpoint, or an answer with its signature",
+            hint="Type --for evidence if the component alone is what you want appraised.",
         )
         return
     yield Observation.proven("kind", f"Recognised: {subject.examined.evidence.provider}.")
@@ -37,13 +35,11 @@ def roots(subject: Subject) -> Iterator[Observation]:
     if kind_of_roots == "embedded":
         yield Observation.proven("roots", "All chains lead to roots that ship with teeverify.")
         return
-    yield Observation.failed(
-        AppraisalFailed(
-            "the chains lead to roots that anyone may hold",
-            id="roots",
-            got=f"{kind_of_roots} roots",
-            want="the vendors' roots",
-        )
+    yield Observation.asserted(
+        "roots",
+        "The chains lead to roots that anyone may hold.",
+        by=f"{kind_of_roots} roots",
+        got=f"{kind_of_roots} roots",
     )
 
 

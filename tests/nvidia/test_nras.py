@@ -1,0 +1,820 @@
+"""NRAS answers: a corpus of attacks on tokens, keys, claims, nesting, digests, times, headers."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import json
+import pickle
+from datetime import timedelta
+
+import pytest
+
+from teeverify import nvidia
+from teeverify.errors import (
+    BindingMismatch,
+    ChainInvalid,
+    ConfigurationError,
+    EndorsementInvalid,
+    EndorsementUnavailable,
+    MalformedEvidence,
+    SignatureInvalid,
+    StaleEvidence,
+    TeeVerifyError,
+)
+from teeverify.nvidia.statements import _RULES
+from teeverify.simulator.authority import Authority, new_key, sign_raw
+from teeverify.simulator.nras import ABSENT_CLAIM, FakeNras, base64url
+
+OTHER = bytes(32)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(scope="session")
+def entries(vendor, nonce):
+    return vendor.evidence_list(nonce, 2)
+
+
+@pytest.fixture(scope="session")
+def devices(verify, entries):
+    return verify(entries).devices
+
+
+@pytest.fixture(scope="session")
+def check(devices, nonce, at, roots):
+    def run(answer: bytes, jwks: bytes, **arguments) -> nvidia.NrasClaims:
+        given = {"nonce": nonce, "devices": devices, "at": at, "roots": roots, **arguments}
+        return nvidia.verify_answer(answer, jwks, **given)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def ask(check, vendor, entries, nonce, at):
+    """Have NRAS answer with something overridden, and verify that."""
+
+    def run(arguments: dict | None = None, **overrides) -> nvidia.NrasClaims:
+        return check(*vendor.nras_answer(entries, nonce, at, **overrides), **(arguments or {}))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def no(ask):
+    """Demand that such an answer is refused with this class and check id."""
+
+    def run(want: type[TeeVerifyError], check_id: str, *args, **overrides) -> TeeVerifyError:
+        with pytest.raises(TeeVerifyError) as caught:
+            ask(*args, **overrides)
+        assert (type(caught.value), caught.value.id) == (want, check_id), caught.value
+        assert check_id in {item.id for item in nvidia.NRAS_CHECKS}
+        return caught.value
+
+    return run
+
+
+def parts(answer: bytes) -> tuple[str, dict[str, str]]:
+    (_, overall), tokens = json.loads(answer)
+    return overall, tokens
+
+
+# --- what passes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("version", "revocation"), [("2.0", False), ("3.0", True)])
+def test_good_answer(ask, devices, nonce, at, version, revocation):
+    claims = ask(claims_version=version)
+    assert claims.version == version
+    assert claims.revocation_checked is revocation
+    assert claims.nonce == nonce
+    assert (claims.issued_at, claims.expires_at) == (at, at + HOUR)
+    assert [item.ueid for item in claims.devices] == [device.ueid for device in devices]
+    assert [item.name for item in claims.devices] == ["GPU-0", "GPU-1"]
+    assert {item.driver_version for item in claims.devices} == {"570.172.08"}
+    assert claims.roots_kind == "simulated"
+    assert claims.warnings == ()
+
+
+def test_order_of_the_devices_is_ours(ask, devices):
+    claims = ask({"devices": devices[::-1]})
+    assert [item.name for item in claims.devices] == ["GPU-1", "GPU-0"]
+
+
+def test_warning_is_kept_and_shown(ask):
+    claims = ask(submods={"GPU-1": {"x-nvidia-attestation-warning": "CERTIFICATE_HOLD\x1b[2J"}})
+    assert claims.warnings == ("GPU-1: 'CERTIFICATE_HOLD\\x1b[2J'",)
+
+
+def test_digest_name_of_the_local_tools(ask):
+    assert ask(digest_name="SHA256")
+
+
+def test_blackwell_and_switches(vendor, verify, check, nonce, at):
+    for chip in ("GB100", "GB20X", "LS_10"):
+        entries = vendor.evidence_list(nonce, 2, chip=chip)
+        devices = verify(entries).devices
+        answer = vendor.nras_answer(entries, nonce, at, claims_version="3.0")
+        claims = check(*answer, devices=devices)
+        assert claims.revocation_checked
+        assert (claims.devices[0].driver_version is None) == (chip == "LS_10")
+
+
+# --- algorithm ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "alg",
+    ["none", "None", "HS256", "HS384", "ES256", "ES512", "RS256", "PS384", "es384", "", "EdDSA"],
+)
+def test_algorithm(no, alg):
+    no(MalformedEvidence, "nras.token", header={"alg": alg})
+    no(MalformedEvidence, "nras.token", overall_header={"alg": alg})
+
+
+@pytest.mark.parametrize("alg", [ABSENT_CLAIM, None, 384, ["ES384"], {"alg": "ES384"}])
+def test_algorithm_of_another_type(no, alg):
+    no(MalformedEvidence, "nras.token", header={"alg": alg})
+
+
+def test_hmac_with_the_public_key_as_secret(vendor, entries, nonce, at, check):
+    answer, jwks = vendor.nras_answer(entries, nonce, at)
+    overall, tokens = parts(answer)
+    head = base64url(b'{"alg":"HS384","kid":"x"}')
+    body = f"{head}.{overall.split('.')[1]}"
+    mac = base64url(hashlib.sha384(jwks + body.encode()).digest())
+    with pytest.raises(MalformedEvidence):
+        check(json.dumps([["JWT", f"{body}.{mac}"], tokens]).encode(), jwks)
+
+
+# --- headers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        {"crit": ["exp"]},
+        {"crit": []},
+        {"jku": "https://nras.attestation.nvidia.com/.well-known/jwks.json"},
+        {"jwk": {"kty": "EC"}},
+        {"x5u": "https://example.invalid"},
+        {"x5c": []},
+        {"b64": False},
+        {"zip": "DEF"},
+    ],
+    ids=lambda member: next(iter(member)),
+)
+def test_header_that_brings_a_key_or_changes_the_meaning(no, member):
+    no(MalformedEvidence, "nras.token", header=member)
+    no(MalformedEvidence, "nras.token", overall_header=member)
+
+
+@pytest.mark.parametrize("kid", [ABSENT_CLAIM, None, 5, ["x"]])
+def test_no_key_id(no, kid):
+    no(MalformedEvidence, "nras.token", overall_header={"kid": kid})
+
+
+@pytest.mark.parametrize("kid", ["", "nv-eat-kid-prod", "../jwks", "' OR 1=1"])
+def test_unknown_key_id_is_undecided(no, kid):
+    """Trap 8: keys rotate daily, so a key that is not listed may be one that was."""
+    no(EndorsementUnavailable, "nras.key", overall_header={"kid": kid})
+    no(EndorsementUnavailable, "nras.key", header={"kid": kid})
+
+
+# --- signatures ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, 64, 95, 97, 132])
+def test_signature_of_another_length(no, size):
+    no(SignatureInvalid, "nras.key", signature=bytes([1] * size))
+
+
+@pytest.mark.parametrize("value", [bytes(96), b"\xff" * 96])
+def test_signature_out_of_range(no, value):
+    no(SignatureInvalid, "nras.key", signature=value)
+
+
+def test_signature_by_another_key(no):
+    no(SignatureInvalid, "nras.key", signer=new_key("p384"))
+
+
+def test_signature_in_der(vendor, entries, nonce, at, check):
+    from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+    answer, jwks = vendor.nras_answer(entries, nonce, at)
+    overall, tokens = parts(answer)
+    text, _, signature = overall.rpartition(".")
+    raw = base64.urlsafe_b64decode(signature + "==")
+    der = encode_dss_signature(int.from_bytes(raw[:48], "big"), int.from_bytes(raw[48:], "big"))
+    with pytest.raises(SignatureInvalid):
+        check(json.dumps([["JWT", f"{text}.{base64url(der)}"], tokens]).encode(), jwks)
+
+
+def test_every_part_of_every_token_is_signed(vendor, entries, nonce, at, check):
+    answer, jwks = vendor.nras_answer(entries, nonce, at)
+    overall, tokens = parts(answer)
+    for position in range(0, len(overall), 37):
+        changed = "A" if overall[position] != "A" else "B"
+        text = overall[:position] + changed + overall[position + 1 :]
+        with pytest.raises(TeeVerifyError):
+            check(json.dumps([["JWT", text], tokens]).encode(), jwks)
+    token = tokens["GPU-1"]
+    for position in range(0, len(token), 61):
+        changed = "A" if token[position] != "A" else "B"
+        text = token[:position] + changed + token[position + 1 :]
+        with pytest.raises(TeeVerifyError):
+            check(json.dumps([["JWT", overall], tokens | {"GPU-1": text}]).encode(), jwks)
+
+
+def test_token_of_a_device_signed_by_another_key(vendor, entries, nonce, at, check):
+    """The digest in the overall token is right, the device's own signature is not."""
+    same = {"header": {"kid": "k"}, "jwk": {"kid": "k"}}
+    answer, _ = vendor.nras_answer(entries, nonce, at, **same)
+    text = parts(answer)[1]["GPU-1"].rpartition(".")[0]
+    forged = f"{text}.{base64url(sign_raw(new_key('p384'), text.encode()))}"
+    digest = ["DIGEST", ["SHA-256", hashlib.sha256(forged.encode()).hexdigest()]]
+    with pytest.raises(SignatureInvalid) as caught:
+        check(
+            *vendor.nras_answer(
+                entries, nonce, at, tokens={"GPU-1": forged}, digests={"GPU-1": digest}, **same
+            )
+        )
+    assert caught.value.id == "nras.key"
+
+
+@pytest.mark.parametrize("text", ["", ".", "..", "a.b", "a.b.c.d", "a b.c.d", "=.=.="])
+def test_not_a_token(vendor, entries, nonce, at, check, text):
+    answer, jwks = vendor.nras_answer(entries, nonce, at)
+    overall, tokens = parts(answer)
+    for shape in ([["JWT", text], tokens], [["JWT", overall], tokens | {"GPU-0": text}]):
+        with pytest.raises(MalformedEvidence):
+            check(json.dumps(shape).encode(), jwks)
+
+
+@pytest.mark.parametrize("end", ["=", "==", "\n", " ", "."])
+def test_something_after_a_token(vendor, entries, nonce, at, check, end):
+    answer, jwks = vendor.nras_answer(entries, nonce, at)
+    overall, tokens = parts(answer)
+    with pytest.raises(MalformedEvidence):
+        check(json.dumps([["JWT", overall + end], tokens]).encode(), jwks)
+
+
+# --- keys ---------------------------------------------------------------------------------------
+
+
+def test_jwks_of_ones_own(vendor, entries, nonce, at, check):
+    """The same ids and names, under an intermediate of one's own."""
+    own = FakeNras()
+    with pytest.raises(ChainInvalid) as caught:
+        check(*own.answer(entries, nonce.hex(), at))
+    assert caught.value.id == "nras.key"
+
+
+def test_jwks_of_ones_own_under_the_same_name(vendor, entries, nonce, at, check):
+    own = FakeNras()
+    subject = vendor.nras.intermediate.certificate.subject
+    own.intermediate = Authority.root("x", curve="rsa", subject=subject)
+    with pytest.raises(ChainInvalid) as caught:
+        check(*own.answer(entries, nonce.hex(), at))
+    assert caught.value.id == "nras.key"
+
+
+def test_own_key_with_genuine_certificates(no, vendor, entries, nonce, at):
+    _, jwks = vendor.nras_answer(entries, nonce, at)
+    genuine = json.loads(jwks)["keys"][0]["x5c"]
+    no(BindingMismatch, "nras.key", x5c=genuine)
+
+
+def test_genuine_intermediate_pasted_over_ones_own_leaf(no, vendor, entries, nonce, at):
+    own = FakeNras()
+    _, jwks = own.answer(entries, nonce.hex(), at)
+    leaf = json.loads(jwks)["keys"][0]["x5c"][0]
+    genuine = base64.b64encode(vendor.nras.intermediate.der).decode()
+    no(SignatureInvalid, "nras.key", x5c=[leaf, genuine])
+
+
+def test_simulated_key_under_the_embedded_roots(no):
+    no(ChainInvalid, "nras.key", {"roots": None})
+
+
+def b64(authority: Authority) -> str:
+    return base64.b64encode(authority.der).decode()
+
+
+def test_number_and_order_of_certificates(no, vendor):
+    intermediate = b64(vendor.nras.intermediate)
+    for x5c in ([], [intermediate], [intermediate] * 3):
+        no(ChainInvalid, "nras.key", x5c=x5c)
+    no(ChainInvalid, "nras.key", x5c=[intermediate, intermediate])
+
+
+@pytest.mark.parametrize("x5c", [ABSENT_CLAIM, None, "x", 5, [5, 6]])
+def test_certificates_of_another_type(no, x5c):
+    no(MalformedEvidence, "nras.key", jwk={"x5c": x5c})
+
+
+@pytest.mark.parametrize("text", ["", "!", "QUJD", "MIIB"])
+def test_certificates_that_cannot_be_read(no, text):
+    no(MalformedEvidence, "nras.key", jwk={"x5c": [text, text]})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ca": True},
+        {"key_usage": ("key_agreement",)},
+        {"key_usage": None},
+        {"common_name": "NVIDIA Attestation Service"},
+        {"common_name": "GH100 A01 GSP FMC LF"},
+        {"common_name": ""},
+    ],
+)
+def test_certificate_of_another_role(no, change):
+    if not change.get("common_name", "x"):
+        change = {"common_name": " "}
+    no(ChainInvalid, "nras.key", leaf=change)
+
+
+def test_certificate_signed_by_another_key(no):
+    no(SignatureInvalid, "nras.key", leaf={"signer": new_key("rsa")})
+
+
+def test_certificate_that_lives_two_days(no, at):
+    """Trap 8: the leaf expires long before anybody looks at a recording."""
+    no(EndorsementUnavailable, "nras.key", leaf={"not_after": at - timedelta(seconds=1)})
+    no(EndorsementUnavailable, "nras.key", leaf={"not_before": at + timedelta(seconds=1)})
+    no(EndorsementUnavailable, "nras.key", {"at": at + timedelta(days=365)})
+
+
+def test_expiry_is_that_of_the_certificate_if_earlier(ask, at):
+    end = at + timedelta(minutes=5)
+    assert ask(leaf={"not_after": end}).expires_at == end
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        {"kty": "RSA"},
+        {"kty": ABSENT_CLAIM},
+        {"crv": "P-256"},
+        {"crv": ABSENT_CLAIM},
+        {"alg": "ES256"},
+        {"use": "enc"},
+        {"x": ABSENT_CLAIM},
+        {"x": base64url(bytes(47))},
+        {"y": base64url(bytes(49))},
+        {"y": "!"},
+        {"x": 5},
+    ],
+)
+def test_key_of_another_form(no, member):
+    no(MalformedEvidence, "nras.key", jwk=member)
+
+
+@pytest.mark.parametrize("member", [{"x": base64url(bytes(48))}, {"y": base64url(bytes([7] * 48))}])
+def test_key_that_was_not_certified(no, member):
+    no(BindingMismatch, "nras.key", jwk=member)
+
+
+def test_key_on_another_curve(no):
+    no(MalformedEvidence, "nras.key", leaf={"curve": "p256"})
+
+
+def test_key_id_twice(no, vendor, entries, nonce, at, check):
+    answer, jwks = vendor.nras_answer(entries, nonce, at)
+    key = json.loads(jwks)["keys"][0]
+    with pytest.raises(MalformedEvidence) as caught:
+        check(answer, json.dumps({"keys": [key, key]}).encode())
+    assert caught.value.id == "nras.key"
+
+
+def test_other_keys_beside_it_do_not_matter(ask):
+    assert ask(more_keys=[{"kid": "other", "kty": "RSA"}, {"kty": "oct"}])
+
+
+@pytest.mark.parametrize(
+    "jwks",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b'{"keys": null}',
+        b'{"keys": {}}',
+        b'{"keys": [5]}',
+        b'{"keys": [' + b",".join([b"{}"] * 257) + b"]}",
+        b" " * 600_000,
+    ],
+)
+def test_not_a_list_of_keys(vendor, entries, nonce, at, check, jwks):
+    answer, _ = vendor.nras_answer(entries, nonce, at)
+    with pytest.raises(MalformedEvidence) as caught:
+        check(answer, jwks)
+    assert caught.value.id == "nras.key"
+
+
+def test_empty_list_of_keys_is_undecided(vendor, entries, nonce, at, check):
+    answer, _ = vendor.nras_answer(entries, nonce, at)
+    with pytest.raises(EndorsementUnavailable):
+        check(answer, b'{"keys": []}')
+
+
+# --- issuer, subject, version -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "https://nras.attestation-stg.nvidia.com",
+        "https://nras.attestation.nvidia.com/",
+        "HTTPS://nras.attestation.nvidia.com",
+        "nras.attestation.nvidia.com",
+        "LOCAL_GPU_VERIFIER",
+        "",
+    ],
+)
+def test_issuer(no, issuer):
+    no(EndorsementInvalid, "nras.token", overall={"iss": issuer})
+    no(EndorsementInvalid, "nras.token", submod={"iss": issuer})
+
+
+@pytest.mark.parametrize("issuer", [ABSENT_CLAIM, None, ["https://nras.attestation.nvidia.com"]])
+def test_issuer_of_another_type(no, issuer):
+    no(MalformedEvidence, "nras.token", overall={"iss": issuer})
+
+
+def test_subject_and_version(no):
+    no(EndorsementInvalid, "nras.claims", overall={"sub": "NVIDIA-GPU-ATTESTATION"})
+    no(MalformedEvidence, "nras.claims", overall={"sub": ABSENT_CLAIM})
+    for version in ("1.0", "4.0", "2", ""):
+        no(EndorsementInvalid, "nras.claims", overall={"x-nvidia-ver": version})
+    no(MalformedEvidence, "nras.claims", overall={"x-nvidia-ver": 2.0})
+
+
+def test_version_that_the_tokens_do_not_have(no):
+    no(MalformedEvidence, "nras.claims", overall={"x-nvidia-ver": "3.0"})
+    no(
+        MalformedEvidence,
+        "nras.claims",
+        claims_version="3.0",
+        overall={"x-nvidia-ver": "2.0"},
+    )
+
+
+def test_switches_in_claims_that_were_never_seen(vendor, verify, check, nonce, at):
+    entries = vendor.evidence_list(nonce, 1, chip="LS_10")
+    devices = verify(entries).devices
+    with pytest.raises(EndorsementInvalid) as caught:
+        check(*vendor.nras_answer(entries, nonce, at, claims_version="2.0"), devices=devices)
+    assert caught.value.id == "nras.claims"
+
+
+# --- result -------------------------------------------------------------------------------------
+
+
+def test_overall_false(no):
+    """Trap 8: NRAS answers 200 also where attestation failed."""
+    no(EndorsementInvalid, "nras.claims", overall={"x-nvidia-overall-att-result": False})
+
+
+@pytest.mark.parametrize("value", ["true", "PASS", 1, [True], None, ABSENT_CLAIM, {}])
+def test_overall_true_is_only_true(no, value):
+    no(MalformedEvidence, "nras.claims", overall={"x-nvidia-overall-att-result": value})
+
+
+def test_error_details_are_told(no):
+    error = {"code": 4010, "message": "NONCE_NOT_MATCHING\n\x1b", "httpStatus": "400"}
+    found = no(EndorsementInvalid, "nras.claims", error=error)
+    assert "4010 NONCE_NOT_MATCHING" in found.got
+    assert "\x1b" not in found.got
+    # Also where the overall token claims success.
+    overall = {"x-nvidia-overall-att-result": True}
+    found = no(EndorsementInvalid, "nras.claims", error=error, overall=overall)
+    assert "4010" in found.got
+
+
+@pytest.mark.parametrize("version", ["2.0", "3.0"])
+def test_every_true_claim_is_demanded(no, version):
+    for claim in ("secboot", *_RULES["GPU", version].true):
+        for value, error in (
+            (False, EndorsementInvalid),
+            (ABSENT_CLAIM, MalformedEvidence),
+            (None, MalformedEvidence),
+            ("true", MalformedEvidence),
+            (1, MalformedEvidence),
+        ):
+            submods = {"GPU-1": {claim: value}}
+            no(error, "nras.claims", claims_version=version, submods=submods)
+
+
+@pytest.mark.parametrize(
+    ("claim", "value"),
+    [("measres", "fail"), ("measres", "comparison-successful"), ("dbgstat", "enabled")],
+)
+def test_result_of_a_device(no, claim, value):
+    no(EndorsementInvalid, "nras.claims", submods={"GPU-1": {claim: value}})
+    no(MalformedEvidence, "nras.claims", submods={"GPU-1": {claim: ABSENT_CLAIM}})
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "error"),
+    [
+        ("x-nvidia-cert-status", "expired", EndorsementInvalid),
+        ("x-nvidia-cert-status", "revoked", EndorsementInvalid),
+        ("x-nvidia-cert-status", None, MalformedEvidence),
+        ("x-nvidia-cert-ocsp-status", "unknown", EndorsementInvalid),
+        ("x-nvidia-cert-ocsp-status", "revoked", EndorsementInvalid),
+        ("x-nvidia-cert-ocsp-status", None, MalformedEvidence),
+        ("x-nvidia-cert-revocation-reason", "certificateHold", EndorsementInvalid),
+        ("x-nvidia-cert-ocsp-nonce-matches", False, EndorsementInvalid),
+    ],
+)
+def test_chains_of_claims_3(no, member, value, error):
+    good = {"x-nvidia-cert-status": "valid", "x-nvidia-cert-ocsp-status": "good"}
+    for claim in _RULES["GPU", "3.0"].certified:
+        submods = {"GPU-0": {claim: good | {member: value}}}
+        no(error, "nras.claims", claims_version="3.0", submods=submods)
+    no(MalformedEvidence, "nras.claims", claims_version="3.0", submods={"GPU-0": {claim: "good"}})
+
+
+def test_unknown_claim_that_says_no(no, ask):
+    no(EndorsementInvalid, "nras.claims", submods={"GPU-0": {"x-nvidia-gpu-new-check": False}})
+    assert ask(submods={"GPU-0": {"x-nvidia-gpu-new-check": True}})
+
+
+# --- times --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "good"),
+    [(0, True), (3600, True), (3659, True), (3660, False), (-60, True), (-61, False)],
+)
+def test_times_with_a_minute_of_leeway(ask, no, at, seconds, good):
+    arguments = {"at": at + timedelta(seconds=seconds)}
+    if good:
+        assert ask(arguments)
+    else:
+        no(EndorsementUnavailable, "nras.claims", arguments)
+
+
+@pytest.mark.parametrize("claim", ["iat", "nbf", "exp"])
+@pytest.mark.parametrize("value", [ABSENT_CLAIM, None, "1782698812", 1.5e9, True, [1]])
+def test_times_of_another_type(no, claim, value):
+    no(MalformedEvidence, "nras.claims", overall={claim: value})
+    no(MalformedEvidence, "nras.claims", submods={"GPU-1": {claim: value}})
+
+
+@pytest.mark.parametrize(
+    ("claim", "value"), [("exp", -1), ("exp", 0), ("iat", 10**30), ("nbf", 10**12)]
+)
+def test_times_out_of_range(no, claim, value):
+    no(EndorsementUnavailable, "nras.claims", overall={claim: value})
+    no(EndorsementUnavailable, "nras.claims", submods={"GPU-1": {claim: value}})
+
+
+def test_expired_token_of_one_device(no, at):
+    past = int((at - HOUR).timestamp())
+    no(EndorsementUnavailable, "nras.claims", submods={"GPU-1": {"exp": past}})
+
+
+# --- nonce --------------------------------------------------------------------------------------
+
+
+def test_another_nonce(no):
+    no(StaleEvidence, "nras.nonce", overall={"eat_nonce": OTHER.hex()})
+    no(StaleEvidence, "nras.nonce", submods={"GPU-1": {"eat_nonce": OTHER.hex()}})
+    no(StaleEvidence, "nras.nonce", {"nonce": OTHER})
+
+
+@pytest.mark.parametrize("value", [ABSENT_CLAIM, None, "", "00", 5, "zz" * 32, ["00" * 32]])
+def test_nonce_of_another_form(no, value):
+    no(MalformedEvidence, "nras.nonce", overall={"eat_nonce": value})
+    no(MalformedEvidence, "nras.nonce", submods={"GPU-1": {"eat_nonce": value}})
+
+
+# --- devices ------------------------------------------------------------------------------------
+
+
+def test_answer_about_other_devices(no, vendor, verify, nonce):
+    others = verify([vendor.gpu(i).evidence(nonce) for i in (5, 6)]).devices
+    no(BindingMismatch, "nras.devices", {"devices": others})
+
+
+def test_answer_about_more_or_fewer_devices(no, vendor, verify, nonce, devices):
+    no(BindingMismatch, "nras.devices", {"devices": devices[:1]})
+    more = verify(vendor.evidence_list(nonce, 3)).devices
+    no(BindingMismatch, "nras.devices", {"devices": more})
+    no(EndorsementInvalid, "nras.claims", {"devices": ()})
+
+
+def test_one_device_named_twice(no, devices):
+    no(BindingMismatch, "nras.devices", submods={"GPU-1": {"ueid": devices[0].ueid}})
+    no(BindingMismatch, "nras.devices", {"devices": [devices[0]] * 2})
+
+
+def test_one_device_asked_about_twice(vendor, entries, nonce, at, check, devices):
+    """Two tokens about one GPU are no statement about two."""
+    answer = vendor.nras_answer([entries[0]] * 2, nonce, at)
+    for asked in (devices, devices[:1]):
+        with pytest.raises(BindingMismatch) as caught:
+            check(*answer, devices=asked)
+        assert caught.value.id == "nras.devices"
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"ueid": "1"},
+        {"x-nvidia-gpu-driver-version": "570.172.09"},
+        {"x-nvidia-gpu-vbios-version": "96.00.CF.00.03"},
+        {"hwmodel": "GB100"},
+        {"hwmodel": "GH100 A02 GSP BROM"},
+    ],
+)
+def test_claim_that_is_not_what_the_device_signed(no, claim):
+    no(BindingMismatch, "nras.devices", submods={"GPU-1": claim})
+
+
+@pytest.mark.parametrize(
+    "claim", ["ueid", "hwmodel", "x-nvidia-gpu-driver-version", "x-nvidia-gpu-vbios-version"]
+)
+def test_claim_that_is_missing(no, claim):
+    for value in (ABSENT_CLAIM, None, 5):
+        no(MalformedEvidence, "nras.devices", submods={"GPU-1": {claim: value}})
+
+
+def test_switches_and_gpus_are_asked_about_apart(no, vendor, verify, nonce, entries):
+    mixed = verify([*entries, vendor.gpu(0, chip="LS_10").evidence(nonce)]).devices
+    no(EndorsementInvalid, "nras.claims", {"devices": mixed})
+
+
+# --- submodules and digests ---------------------------------------------------------------------
+
+
+def test_foreign_tokens_under_the_same_names(vendor, entries, nonce, at, check):
+    one, _ = vendor.nras_answer(entries, nonce, at)
+    other, jwks = vendor.nras_answer(entries, nonce, at)
+    answer = json.dumps([["JWT", parts(other)[0]], parts(one)[1]]).encode()
+    with pytest.raises(BindingMismatch) as caught:
+        check(answer, jwks)
+    assert caught.value.id == "nras.token"
+
+
+def test_two_tokens_swapped(vendor, entries, nonce, at, check):
+    answer, jwks = vendor.nras_answer(entries, nonce, at)
+    overall, tokens = parts(answer)
+    swapped = {"GPU-0": tokens["GPU-1"], "GPU-1": tokens["GPU-0"]}
+    with pytest.raises(BindingMismatch):
+        check(json.dumps([["JWT", overall], swapped]).encode(), jwks)
+
+
+def test_token_that_is_not_listed_or_not_sent(vendor, entries, nonce, at, check):
+    answer, jwks = vendor.nras_answer(entries, nonce, at)
+    overall, tokens = parts(answer)
+    for sent in (
+        {"GPU-0": tokens["GPU-0"]},
+        {**tokens, "GPU-2": tokens["GPU-0"]},
+        {"GPU-0": tokens["GPU-0"], "GPU-2": tokens["GPU-1"]},
+    ):
+        with pytest.raises(BindingMismatch) as caught:
+            check(json.dumps([["JWT", overall], sent]).encode(), jwks)
+        assert caught.value.id == "nras.token"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("overall", "GPU-1"), ("GPU-0", "GPU-01"), ("GPU-0", "CPU-1"), ("GPU-0", "gpu-1"), ("", "x")],
+)
+def test_names_of_tokens(no, names):
+    no(MalformedEvidence, "nras.token", names=names)
+
+
+def test_device_token_named_like_the_overall_one(vendor, entries, nonce, at, check):
+    """A forged overall token may not hide behind a genuine one of the same name."""
+    answer, jwks = vendor.nras_answer(entries, nonce, at)
+    genuine = parts(answer)[0]
+    forged, _ = FakeNras().answer(entries, nonce.hex(), at, names=["overall", "GPU-1"])
+    (_, token), tokens = json.loads(forged)
+    with pytest.raises(MalformedEvidence):
+        check(json.dumps([["JWT", token], tokens | {"overall": genuine}]).encode(), jwks)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        None,
+        [],
+        ["DIGEST"],
+        ["DIGEST", []],
+        ["DIGEST", ["SHA-256"]],
+        ["DIGEST", ["SHA-1", "00" * 20]],
+        ["DIGEST", ["SHA-512", "00" * 32]],
+        ["DIGEST", ["SHA-256", "00" * 31]],
+        ["DIGEST", ["SHA-256", 5]],
+        ["DIGEST", ["SHA-256", "00" * 32], "more"],
+        ["JWT", ["SHA-256", "00" * 32]],
+        "00" * 32,
+    ],
+)
+def test_digest_of_another_form(no, entry):
+    no(MalformedEvidence, "nras.token", digests={"GPU-1": entry})
+
+
+def test_digest_differs(no):
+    no(BindingMismatch, "nras.token", digests={"GPU-1": ["DIGEST", ["SHA-256", "00" * 32]]})
+
+
+def test_digest_of_the_claims_instead_of_the_token(vendor, entries, nonce, at, no):
+    """As nv-local-gpu-verifier computes it."""
+    token = parts(vendor.nras_answer(entries, nonce, at)[0])[1]["GPU-1"]
+    claims = base64.urlsafe_b64decode(token.split(".")[1] + "==")
+    digest = ["DIGEST", ["SHA-256", hashlib.sha256(claims).hexdigest()]]
+    no(BindingMismatch, "nras.token", digests={"GPU-1": digest})
+
+
+@pytest.mark.parametrize("value", [ABSENT_CLAIM, None, [], "x"])
+def test_no_digests(no, value):
+    no(MalformedEvidence, "nras.token", overall={"submods": value})
+
+
+# --- shape and nesting --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda token, sent: token,
+        lambda token, sent: [],
+        lambda token, sent: [["JWT", token]],
+        lambda token, sent: [["JWT", token], sent, {}],
+        lambda token, sent: [token, sent],
+        lambda token, sent: [["JWS", token], sent],
+        lambda token, sent: [["JWT", token, token], sent],
+        lambda token, sent: [["JWT"], sent],
+        lambda token, sent: [["JWT", None], sent],
+        lambda token, sent: [["JWT", token], {}],
+        lambda token, sent: [["JWT", token], list(sent.values())],
+        lambda token, sent: [["JWT", token], dict.fromkeys(sent)],
+        lambda token, sent: [["JWT", token], {k: [v] for k, v in sent.items()}],
+        lambda token, sent: [["JWT", token], {f"GPU-{n}": token for n in range(33)}],
+        lambda token, sent: {"JWT": token, **sent},
+        lambda token, sent: [sent, ["JWT", token]],
+    ],
+)
+def test_shape_of_an_answer(no, shape):
+    no(MalformedEvidence, "nras.token", shape=shape)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"null",
+        b"true",
+        b"\xff",
+        b"[" * 10_000,
+        b"[" * 33 + b"]" * 33,
+        b" " * 600_000,
+        bytes(10_000_000),
+        b'[["JWT", "\\ud800.a.b"], {"GPU-0": "a.b.c"}]',
+        b'[["JWT", "a.b.c"], {"GPU-0": "a.b.c", "GPU-0": "a.b.c"}]',
+    ],
+)
+def test_not_an_answer(check, raw):
+    with pytest.raises(MalformedEvidence) as caught:
+        check(raw, b'{"keys": []}')
+    assert caught.value.id == "nras.token"
+
+
+@pytest.mark.parametrize(
+    "payload", [b"[]", b"null", b'{"a":1,"a":2}', b"[" * 100, b'{"a":NaN}', b"\xff"]
+)
+def test_payload_of_a_token(vendor, entries, nonce, at, check, payload):
+    answer, jwks = vendor.nras_answer(entries, nonce, at)
+    overall, tokens = parts(answer)
+    head, _, signature = overall.split(".")
+    token = f"{head}.{base64url(payload)}.{signature}"
+    with pytest.raises(MalformedEvidence):
+        check(json.dumps([["JWT", token], tokens]).encode(), jwks)
+
+
+def test_claims_nested_in_another_claim_do_not_count(no):
+    hidden = {"claims": {"measres": "success"}, "measres": ABSENT_CLAIM}
+    no(MalformedEvidence, "nras.claims", submods={"GPU-0": hidden})
+
+
+# --- arguments ----------------------------------------------------------------------------------
+
+
+def test_claims_are_made_by_verifying_only(ask):
+    claims = ask()
+    for action in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(ConfigurationError):
+            action(claims)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"nonce": b"x"}, {"nonce": ""}, {"at": "now"}, {"roots": []}]
+)
+def test_callers_mistakes(vendor, entries, nonce, at, check, arguments):
+    with pytest.raises(ConfigurationError):
+        check(*vendor.nras_answer(entries, nonce, at), **arguments)
