@@ -13,7 +13,7 @@ from teeverify.errors import ConfigurationError
 
 __all__ = ["UTC", "from_unix", "now", "parse_time", "show_time"]
 
-UTC = timezone.utc  # noqa: UP017 -- datetime.UTC does not exist in Python 3.10
+UTC = timezone.utc
 _ISO = re.compile(
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
     r"(?:[Tt ](?P<minute>[0-9]{2}:[0-9]{2})(?P<second>:[0-9]{2}(?:\.(?P<fraction>[0-9]+))?)?"

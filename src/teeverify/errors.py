@@ -62,7 +62,7 @@ class TeeVerifyError(Exception):
         self,
         message: str,
         *,
-        id: str,  # noqa: A002 -- the public attribute is called id on every face
+        id: str,
         got: str | None = None,
         want: str | None = None,
         hint: str | None = None,
@@ -120,7 +120,7 @@ class MalformedEvidence(EvidenceError):
         self,
         message: str,
         *,
-        id: str,  # noqa: A002
+        id: str,
         field: str,
         offset: int | None = None,
         need: int | str | None = None,

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import pytest
 from hypothesis import settings
+
 from teeverify.clock import UTC
 from teeverify.crypto.certificates import Certificate, parse_certificate
 from teeverify.roots import TrustAnchor

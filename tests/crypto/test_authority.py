@@ -8,6 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
+
 from teeverify.clock import UTC
 from teeverify.crypto.ecdsa import p256_key, verify_raw
 from teeverify.errors import ConfigurationError

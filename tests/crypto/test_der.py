@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from teeverify.crypto.der import BOOLEAN, INTEGER, OCTET_STRING, SEQUENCE, DerReader
 from teeverify.errors import MalformedEvidence
 

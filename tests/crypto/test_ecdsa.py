@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
+
 from teeverify.crypto.ecdsa import p256_key, verify_der, verify_raw
 from teeverify.errors import MalformedEvidence, SignatureInvalid
 from teeverify.simulator.authority import new_key, sign_raw

@@ -6,6 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
+
 from teeverify.crypto import ed25519
 from teeverify.crypto.ed25519 import verify_ed25519
 from teeverify.errors import MalformedEvidence, SignatureInvalid, TeeVerifyError

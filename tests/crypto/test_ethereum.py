@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_ds
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from teeverify.crypto import keccak
 from teeverify.crypto.ethereum import (
     address_of,
@@ -74,7 +75,7 @@ class TestKeccak:
 
     def test_agrees_with_the_fast_library_at_every_block_edge(self):
         sha3 = pytest.importorskip("sha3")
-        for size in [*range(0, 140), 271, 272, 273, 1000]:
+        for size in [*range(140), 271, 272, 273, 1000]:
             data = bytes(i * 7 % 256 for i in range(size))
             assert keccak._keccak256(data) == sha3.keccak_256(data).digest()
 

@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from hypothesis import given
 from hypothesis import strategies as st
+
 from teeverify.crypto.jws import parse_compact, verify_es384
 from teeverify.errors import MalformedEvidence, SignatureInvalid, TeeVerifyError
 from teeverify.simulator.authority import new_key, sign_raw
@@ -107,7 +108,7 @@ def test_forms():
 
 
 def test_unused_bits_in_base64():
-    header, claims, signature = token().split(".")
+    _, claims, signature = token().split(".")
     odd = part(b'{"alg":"ES384"}x')[:-1]
     refused(f"{odd}.{claims}.{signature}")
 

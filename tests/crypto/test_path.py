@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
+
 from teeverify.clock import UTC
 from teeverify.crypto.certificates import (
     parse_certificate,

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
+
 from teeverify.crypto.certificates import parse_certificate, parse_pem_chain
 from teeverify.errors import MalformedEvidence, TeeVerifyError
 from teeverify.simulator.authority import NOT_AFTER, NOT_BEFORE, Authority, new_key

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime, timedelta, timezone, tzinfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from teeverify.clock import UTC, from_unix, now, parse_time, show_time
 from teeverify.errors import ConfigurationError
 
@@ -71,9 +73,9 @@ def test_fractions_and_minutes():
         "2026-13-01T00:00:00Z",
         "0000-01-01T00:00:00Z",
         "2026-06-29Z",
-        "２０２６-06-29T02:06:57Z",
-        "٢٠٢٦-06-29T02:06:57Z",
-        "2026-06-29T02:06:57.٢Z",
+        "\uff12026-06-29T02:06:57Z",
+        "\u0662026-06-29T02:06:57Z",
+        "2026-06-29T02:06:57.\u0662Z",
         "2026-06-29T02:06:57Z\n",
         " 2026-06-29T02:06:57Z",
         "\ud800",
@@ -153,7 +155,5 @@ def test_what_is_shown_is_read_back(naive):
 
 @given(st.text(max_size=40))
 def test_any_text(text):
-    try:
+    with contextlib.suppress(ConfigurationError):
         assert parse_time(text).tzinfo is UTC
-    except ConfigurationError:
-        pass

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from teeverify.encoding.fields import JsonObject
 from teeverify.errors import MalformedEvidence
 
@@ -148,7 +151,5 @@ anything = st.recursive(
 
 @given(anything, st.sampled_from([*SAMPLES, "object_or_text", "array_or_text"]))
 def test_any_value(value, name):
-    try:
+    with contextlib.suppress(MalformedEvidence):
         getattr(of({"m": value}), name)("m")
-    except MalformedEvidence:
-        pass

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_der_public_key,
 )
+
 from teeverify.crypto.certificates import parse_certificate
 from teeverify.errors import ConfigurationError
 from teeverify.roots import EMBEDDED, TrustAnchor, UnsafeTestRoots, custom_roots, vendors

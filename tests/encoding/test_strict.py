@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from teeverify.encoding.strict import (
     MAX_JSON_BYTES,
     base64_bytes,
@@ -49,8 +51,8 @@ class TestHex:
             "0X00",
             "-1",
             "+1",
-            "٠٠",
-            "００",
+            "\u0660\u0660",
+            "\uff10\uff10",
             "\u00e90",
             "0\x00",
             "\ud800\ud800",
@@ -113,7 +115,7 @@ class TestBase64:
             "YW Jj",
             "YW-_",
             "YWJ\x00",
-            "YＷJj",
+            "Y\uff37Jj",
         ],
     )
     def test_refused(self, text):
@@ -159,7 +161,22 @@ class TestBase64:
 class TestDecimal:
     @pytest.mark.parametrize(
         "text",
-        ["", "-1", "+1", "01", "00", " 1", "1 ", "1\n", "1.0", "1e3", "1_000", "٣", "１", "0x1"],
+        [
+            "",
+            "-1",
+            "+1",
+            "01",
+            "00",
+            " 1",
+            "1 ",
+            "1\n",
+            "1.0",
+            "1e3",
+            "1_000",
+            "\u0663",
+            "\uff11",
+            "0x1",
+        ],
     )
     def test_refused(self, text):
         refused(decimal_int, text)
@@ -323,10 +340,8 @@ class TestJson:
 
     @given(st.text(alphabet='{}[]":,\\ue0123 ntf\n', max_size=24))
     def test_any_json_like_text(self, text):
-        try:
+        with contextlib.suppress(MalformedEvidence):
             json_value(text, **NAMES)
-        except MalformedEvidence:
-            pass
 
 
 class TestMembers:

@@ -32,7 +32,11 @@ def blocks(kind: str) -> list:
         return []
     readme = README.read_text(encoding="utf-8")
     return [
-        pytest.param(match["text"], id=f"line-{readme.count(chr(10), 0, match.start()) + 1}")
+        pytest.param(
+            match["text"],
+            id=f"line-{readme.count(chr(10), 0, match.start()) + 1}",
+            marks=[pytest.mark.vectors] if EVIDENCE in match["text"] else [],
+        )
         for match in BLOCK.finditer(readme)
         if match["kind"] == kind and not match["note"]
     ]

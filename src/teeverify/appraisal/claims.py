@@ -51,9 +51,7 @@ def _claim(name: str, findings: list[Finding], facts: str, mark: str) -> Claim:
     deciding = [
         f
         for f in findings
-        if f.id in _DECIDING[name]
-        or f.outcome is Outcome.FAILED
-        or f.severity is Severity.REFUSES
+        if f.id in _DECIDING[name] or f.outcome is Outcome.FAILED or f.severity is Severity.REFUSES
     ]
     for outcome in _LEAST_CERTAIN_FIRST:
         of_outcome = [f for f in deciding if f.outcome is outcome]

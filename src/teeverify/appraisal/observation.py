@@ -75,32 +75,74 @@ class Observation:
     hard: bool = False
 
     @classmethod
-    def proven(cls, id: str, message: str, *, subject: str = "", got: str | None = None,  # noqa: A002
-               concern: bool = False) -> Observation:
-        """Cryptography, or the caller, ties it."""
-        return cls(id=id, outcome=Outcome.PROVEN, message=message, subject=subject, got=got,
-                   concern=concern)
-
-    @classmethod
-    def asserted(cls, id: str, message: str, *, by: str, subject: str = "",  # noqa: A002
-                 got: str | None = None) -> Observation:
-        """Somebody says so."""
-        return cls(id=id, outcome=Outcome.ASSERTED, message=message, by=by, subject=subject,
-                   got=got)
-
-    @classmethod
-    def absent(cls, id: str, message: str, *, subject: str = "",  # noqa: A002
-               got: str | None = None, want: str | None = None,
-               hint: str | None = None) -> Observation:
-        """Nobody says so."""
-        return cls(id=id, outcome=Outcome.ABSENT, message=message, subject=subject, got=got,
-                   want=want, hint=hint)
-
-    @classmethod
-    def failed(
-        cls, error: TeeVerifyError, *, subject: str = "", hard: bool = False
+    def proven(
+        cls,
+        id: str,
+        message: str,
+        *,
+        subject: str = "",
+        got: str | None = None,
+        concern: bool = False,
     ) -> Observation:
+        """Cryptography, or the caller, ties it."""
+        return cls(
+            id=id,
+            outcome=Outcome.PROVEN,
+            message=message,
+            subject=subject,
+            got=got,
+            concern=concern,
+        )
+
+    @classmethod
+    def asserted(
+        cls,
+        id: str,
+        message: str,
+        *,
+        by: str,
+        subject: str = "",
+        got: str | None = None,
+    ) -> Observation:
+        """Somebody says so."""
+        return cls(
+            id=id, outcome=Outcome.ASSERTED, message=message, by=by, subject=subject, got=got
+        )
+
+    @classmethod
+    def absent(
+        cls,
+        id: str,
+        message: str,
+        *,
+        subject: str = "",
+        got: str | None = None,
+        want: str | None = None,
+        hint: str | None = None,
+    ) -> Observation:
+        """Nobody says so."""
+        return cls(
+            id=id,
+            outcome=Outcome.ABSENT,
+            message=message,
+            subject=subject,
+            got=got,
+            want=want,
+            hint=hint,
+        )
+
+    @classmethod
+    def failed(cls, error: TeeVerifyError, *, subject: str = "", hard: bool = False) -> Observation:
         """It is not so; or, for what could not be had, it is not known."""
         outcome = Outcome.ABSENT if error.retryable else Outcome.FAILED
-        return cls(id=error.id, outcome=outcome, message=error.message, subject=subject,
-                   got=error.got, want=error.want, error=error, hint=error.hint, hard=hard)
+        return cls(
+            id=error.id,
+            outcome=outcome,
+            message=error.message,
+            subject=subject,
+            got=error.got,
+            want=error.want,
+            error=error,
+            hint=error.hint,
+            hard=hard,
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import json
 import sys
@@ -121,16 +122,7 @@ class Policy:
             raise _wrong("extends", extends, "genuine or strict")
         base = cls._preset(extends)
         rest = {key: value for key, value in mapping.items() if key != "extends"}
-        return base.replace(**rest)._named(name)
-
-    def _named(self, name: str) -> Policy:
-        return Policy(
-            name=name,
-            extends=self.extends,
-            levels=self.levels,
-            parameters=self.parameters,
-            references=self.references,
-        )
+        return dataclasses.replace(base.replace(**rest), name=name)
 
     def replace(self, **sections: Any) -> Policy:  # noqa: ANN401 -- the structure of the TOML file
         """A policy with some values changed, given by the sections of the TOML file.
@@ -175,9 +167,7 @@ class Policy:
         strict = Policy.strict()
         # A status that a strict policy lists by name is the user's informed choice.
         kept = {"tdx.accepted"} if self.extends == "strict" else set()
-        wishes = {
-            p.name: self.parameters[p.name] for p in PARAMETERS if p.wish or p.name in kept
-        }
+        wishes = {p.name: self.parameters[p.name] for p in PARAMETERS if p.wish or p.name in kept}
         levels = {row.id: "note" if not row.tier else strict.levels[row.id] for row in ROWS}
         return Policy(
             name="strict",
@@ -224,7 +214,10 @@ def _toml_key(key: str) -> str:
 
 def _wrong(where: str, got: object, want: str) -> ConfigurationError:
     return ConfigurationError(
-        f"the policy's {where} is wrong", id="usage.policy", got=repr(got)[:80], want=want,
+        f"the policy's {where} is wrong",
+        id="usage.policy",
+        got=repr(got)[:80],
+        want=want,
         hint="Nothing was verified: a key that is not understood could be a check left out.",
     )
 

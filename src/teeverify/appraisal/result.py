@@ -192,7 +192,7 @@ class AttestationResult(Sealed):
         error.result = self
         return error
 
-    def finding(self, id: str, subject: str | None = None) -> Finding:  # noqa: A002
+    def finding(self, id: str, subject: str | None = None) -> Finding:
         """The finding of a check.
 
         Raises:

@@ -23,6 +23,7 @@ _PROVES_NOTHING = (
     "use; with the vendors' roots this would be refused. "
 )
 _SHOWN = 4
+_LONGEST_VALUE = 40
 _WEIGHTIEST = (
     "kind",
     "code.identity",
@@ -44,7 +45,7 @@ _REASONS = {
 _CUSTOM = "FOREIGN ROOTS. The signatures lead to roots that the caller chose. "
 
 
-def summarise(
+def summarise(  # noqa: PLR0913 -- everything that a result knows
     *,
     examined: Examined,
     answer: SignedAnswer | None,
@@ -90,7 +91,7 @@ def _sentence(finding: Finding) -> str:
 def _short(value: str | None) -> str:
     if value is None:
         return ""
-    return value if len(value) <= 40 else f"{value[:16]}…{value[-4:]}"
+    return value if len(value) <= _LONGEST_VALUE else f"{value[:16]}…{value[-4:]}"
 
 
 def _refused(finding: Finding) -> str:
@@ -106,9 +107,7 @@ def _refused(finding: Finding) -> str:
 def _undecided(findings: Sequence[Finding]) -> str:
     first = findings[0]
     hint = " Try again, or pass --endorsements PATH." if not first.hint else ""
-    return (
-        f"Undecided: {_sentence(first)} Without it this is neither verified nor refuted.{hint}"
-    )
+    return f"Undecided: {_sentence(first)} Without it this is neither verified nor refuted.{hint}"
 
 
 def _refused_by_policy(
@@ -154,8 +153,10 @@ def _subject(examined: Examined, answer: SignedAnswer | None, scope: Scope) -> s
         return f"this is {machine or 'a component'}"
     key = answer.signer.short if answer and answer.signer else _bound_key(examined)
     if scope == "answer":
-        known = any(o.id == "request.bound" and o.outcome is not Outcome.ABSENT
-                    for o in (answer.observations if answer else ()))
+        known = any(
+            o.id == "request.bound" and o.outcome is not Outcome.ABSENT
+            for o in (answer.observations if answer else ())
+        )
         what = "this answer to this request" if known else "this answer (to a request not given)"
         return f"{what} was signed by key {key} of {machine}"
     return f"key {key} is held by {machine}"
@@ -169,8 +170,11 @@ def _machine_words(verified: Sequence[ExaminedMachine]) -> str:
 
 
 def _bound_key(examined: Examined) -> str:
-    roles = {m.machine.role: m.machine.key for m in examined.machines
-             if m.layout is not None and m.machine.key is not None}
+    roles = {
+        m.machine.role: m.machine.key
+        for m in examined.machines
+        if m.layout is not None and m.machine.key is not None
+    }
     key = roles.get("model") or roles.get("gateway")
     return key.short if key else "none"
 
@@ -181,9 +185,7 @@ def _references(findings: Sequence[Finding]) -> str:
 
 
 def _warned(findings: Sequence[Finding], check_id: str) -> Finding | None:
-    return next(
-        (f for f in findings if f.id == check_id and f.severity is Severity.WARNS), None
-    )
+    return next((f for f in findings if f.id == check_id and f.severity is Severity.WARNS), None)
 
 
 def _reservations(findings: Sequence[Finding], policy: Policy, scope: Scope) -> str:
@@ -200,6 +202,16 @@ def _reservations(findings: Sequence[Finding], policy: Policy, scope: Scope) -> 
         found = _warned(findings, check_id)
         if found is not None:
             reasons.append(_lower(found.message))
+    reasons += _said_by_others(findings, scope)
+    if not reasons:
+        first = next((f for f in findings if f.severity is not Severity.INFORMS), None)
+        reasons.append(_lower(first.message) if first else "not all that 'strict' asks was shown")
+    return "; ".join(reasons)
+
+
+def _said_by_others(findings: Sequence[Finding], scope: Scope) -> list[str]:
+    """What is only somebody's word, or was not shown."""
+    reasons = []
     recorded = _recorded(findings)
     if recorded:
         reasons.append(f"{recorded} {'are' if ' and ' in recorded else 'is'} the recorder's word")
@@ -207,14 +219,12 @@ def _reservations(findings: Sequence[Finding], policy: Policy, scope: Scope) -> 
         reasons.append("no nonce of yours shows when the evidence was made")
     bound = next((f for f in findings if f.id == "endpoint.bound"), None)
     if scope == "endpoint" and bound is not None and bound.outcome is Outcome.ABSENT:
-        reasons.append("nothing shows that the endpoint is this machine: only answers signed by "
-                       "its key count")
+        reasons.append(
+            "nothing shows that the endpoint is this machine: only answers signed by its key count"
+        )
     if scope == "answer" and _warned(findings, "request.bound"):
         reasons.append(_request_reason(findings))
-    if not reasons:
-        first = next((f for f in findings if f.severity is not Severity.INFORMS), None)
-        reasons.append(_lower(first.message) if first else "not all that 'strict' asks was shown")
-    return "; ".join(reasons)
+    return reasons
 
 
 def _lower(message: str) -> str:

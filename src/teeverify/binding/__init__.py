@@ -1,4 +1,4 @@
-"""What ``report_data`` commits to: one exact, named layout a scheme; never guessed, never tried in turn."""
+"""What ``report_data`` commits to: one exact, named layout a scheme, never guessed."""
 
 from teeverify.binding.keys import SigningKey
 from teeverify.binding.layouts import LAYOUTS, Bound, GpuLink, Layout, verify_report_data

@@ -28,7 +28,7 @@ class SigningKey:
     identifier: bytes
 
     @classmethod
-    def parse(cls, algorithm: str, address: str, *, id: str, field: str) -> SigningKey:  # noqa: A002
+    def parse(cls, algorithm: str, address: str, *, id: str, field: str) -> SigningKey:
         """Read a key as providers spell it: ``0x`` and 40 hex digits, or 64 hex digits.
 
         Letter case carries nothing: addresses are compared as bytes.

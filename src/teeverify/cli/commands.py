@@ -54,7 +54,8 @@ def _verify(options: argparse.Namespace) -> int:
         sources = [options.attestation]
     if not sources and not (options.answer or options.signature or options.request):
         raise ConfigurationError(
-            "there is nothing to verify", id="usage.arguments",
+            "there is nothing to verify",
+            id="usage.arguments",
             want="a SOURCE, or --answer with --signature",
         )
     verifier = _verifier(options)
@@ -85,8 +86,6 @@ def _one(
         raise
     except TeeVerifyError as error:
         return error
-
-
 
 
 def _print_one(outcome: AttestationResult | TeeVerifyError, options: argparse.Namespace) -> int:
@@ -137,7 +136,9 @@ def _explain(options: argparse.Namespace) -> int:
         checks = [CATALOG[wanted]] if wanted in CATALOG else []
     if not checks:
         raise ConfigurationError(
-            "there is no such claim or check", id="usage.explain", got=wanted,
+            "there is no such claim or check",
+            id="usage.explain",
+            got=wanted,
             want=f"one of {', '.join([*CLAIM_QUESTIONS, *CATALOG])}",
         )
     print("\n\n".join(render_check(check) for check in checks))
@@ -149,8 +150,10 @@ def _policy(options: argparse.Namespace) -> int:
         return _pin(options)
     policy = Policy.of(options.policy)
     if options.verb == "check":
-        print(f"{printable(policy.name)} is a policy: extends {policy.extends}, "
-              f"{len(policy.references.entries)} code references, hash {policy.hash}")
+        print(
+            f"{printable(policy.name)} is a policy: extends {policy.extends}, "
+            f"{len(policy.references.entries)} code references, hash {policy.hash}"
+        )
         return EXIT_SATISFIED
     print(f"# {printable(policy.name)}, hash {policy.hash}")
     print(policy.to_toml(), end="")

@@ -5,7 +5,6 @@ The cryptography is real in every step; only the keys at the top are not the ven
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,7 +41,9 @@ def demo(out: TextIO, *, colour: bool) -> int:
         scene = _Scene(endpoint, Path(name), out, colour=colour)
         good = scene.play_good()
         refused = [scene.play(title, attack) for title, attack in _attacks()]
-    out.write("\nWhat a verdict does not say: docs/verdicts.md. Every line: teeverify explain ID.\n")
+    out.write(
+        "\nWhat a verdict does not say: docs/verdicts.md. Every line: teeverify explain ID.\n"
+    )
     return EXIT_SATISFIED if good and all(refused) else EXIT_BUG
 
 
@@ -111,10 +112,7 @@ def _other_signature(scene: _Scene) -> AttestationResult:
 
 def _old_gpu_report(scene: _Scene) -> AttestationResult:
     endpoint = scene.endpoint
-    fresh = json.loads(endpoint.nvidia.payload(endpoint.nonce, endpoint.gpu_count))
-    fresh["evidence_list"][3] = endpoint.nvidia.gpu(3).evidence(bytes(32))
-    del fresh["nonce"]
-    report = endpoint.near_report(model={"nvidia_payload": json.dumps(fresh)})
+    report = endpoint.near_report(model={"nvidia_payload": endpoint.stale_gpu(3)})
     return scene.verify(endpoint.capture(scene.folder / "old", report=report))
 
 

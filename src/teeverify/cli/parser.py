@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from teeverify import __version__
 from teeverify.errors import EXIT_USAGE
@@ -45,14 +45,16 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-_Commands = argparse._SubParsersAction  # noqa: SLF001 -- argparse gives the type no public name
+if TYPE_CHECKING:
+    # argparse gives the type of what add_subparsers returns no public name.
+    _Commands = argparse._SubParsersAction[_Parser]  # noqa: SLF001
 
 
-def _simple(commands: _Commands[argparse.ArgumentParser], name: str, text: str) -> None:
+def _simple(commands: _Commands, name: str, text: str) -> None:
     commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
 
 
-def _verify(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _verify(commands: _Commands) -> None:
     verify = commands.add_parser(
         "verify",
         help="verify evidence, or an answer with its signature",
@@ -68,12 +70,16 @@ def _verify(commands: _Commands[argparse.ArgumentParser]) -> None:
     answer.add_argument("--attestation", metavar="SOURCE", help="evidence of the signer")
     answer.add_argument("--model", metavar="M", help="the model that you asked for")
     answer.add_argument(
-        "--allow-attested-later", type=_days, metavar="DAYS",
+        "--allow-attested-later",
+        type=_days,
+        metavar="DAYS",
         help="accept evidence that was made up to DAYS days after the answer",
     )
     appraisal = verify.add_argument_group("the appraisal")
     appraisal.add_argument(
-        "--for", dest="scope", choices=("answer", "endpoint", "evidence"),
+        "--for",
+        dest="scope",
+        choices=("answer", "endpoint", "evidence"),
         help="what you want appraised; 'evidence' accepts a bare component",
     )
     appraisal.add_argument(
@@ -82,7 +88,10 @@ def _verify(commands: _Commands[argparse.ArgumentParser]) -> None:
     appraisal.add_argument("--nonce", metavar="HEX", help="the nonce that you asked for")
     appraisal.add_argument("--at", metavar="TIME", help="time of the appraisal (ISO 8601, zone)")
     appraisal.add_argument(
-        "--endorsements", action="append", default=[], metavar="PATH",
+        "--endorsements",
+        action="append",
+        default=[],
+        metavar="PATH",
         help="the vendors' collateral; replaces what was recorded beside the evidence",
     )
     appraisal.add_argument("--dialect", metavar="NAME", help="see 'teeverify providers'")
@@ -101,7 +110,7 @@ def _days(text: str) -> int:
     return int(text)
 
 
-def _show(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _show(commands: _Commands) -> None:
     show = commands.add_parser(
         "show",
         help="show what a source holds; verifies nothing",
@@ -111,7 +120,7 @@ def _show(commands: _Commands[argparse.ArgumentParser]) -> None:
     show.add_argument("--dialect", metavar="NAME")
 
 
-def _explain(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _explain(commands: _Commands) -> None:
     explain = commands.add_parser(
         "explain",
         help="say what a claim or a check means",
@@ -120,7 +129,7 @@ def _explain(commands: _Commands[argparse.ArgumentParser]) -> None:
     explain.add_argument("id", metavar="ID", help="for example code.identity, or gpu_link")
 
 
-def _policy(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _policy(commands: _Commands) -> None:
     policy = commands.add_parser(
         "policy",
         help="show, check or pin a policy",

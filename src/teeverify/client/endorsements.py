@@ -32,7 +32,8 @@ def load_given(sources: EndorsementSource | Sequence[EndorsementSource]) -> Give
         MalformedEvidence: An endorsement that cannot be read.
     """
     items: Iterable[EndorsementSource] = (
-        (sources,) if isinstance(sources, (str, Path, tdx.Endorsements, nvidia.Endorsements))
+        (sources,)
+        if isinstance(sources, (str, Path, tdx.Endorsements, nvidia.Endorsements))
         else sources
     )
     intel: list[tdx.Endorsements] = []

@@ -55,7 +55,9 @@ def load_evidence(source: Source, *, dialect: str | None = None) -> neutral.Evid
     if isinstance(source, neutral.Evidence):
         return source
     if source is None:
-        return neutral.Evidence(kind="none", provider="an answer and its signature", source="arguments")
+        return neutral.Evidence(
+            kind="none", provider="an answer and its signature", source="arguments"
+        )
     if isinstance(source, bytes):
         return _from_bytes(source, "bytes", dialect)
     if isinstance(source, str) and source.startswith(("http://", "https://")):
@@ -99,8 +101,12 @@ def read_bytes(path: str | Path, *, what: str) -> bytes:
         ) from None
     if len(data) > _MAX_SOURCE:
         raise MalformedEvidence(
-            f"the {what} is too large", id=_ID, field=what, offset=0,
-            need=f"at most {_MAX_SOURCE} bytes", have="more",
+            f"the {what} is too large",
+            id=_ID,
+            field=what,
+            offset=0,
+            need=f"at most {_MAX_SOURCE} bytes",
+            have="more",
         )
     return data
 
@@ -108,8 +114,12 @@ def read_bytes(path: str | Path, *, what: str) -> bytes:
 def _from_bytes(raw: bytes, name: str, dialect: str | None) -> neutral.Evidence:
     if len(raw) > _MAX_SOURCE:
         raise MalformedEvidence(
-            "the source is too large", id=_ID, field="source", offset=0,
-            need=f"at most {_MAX_SOURCE} bytes", have=len(raw),
+            "the source is too large",
+            id=_ID,
+            field="source",
+            offset=0,
+            need=f"at most {_MAX_SOURCE} bytes",
+            have=len(raw),
         )
     if dialect is not None:
         return _report(raw, name, dialect)
@@ -145,7 +155,9 @@ def _is_quote(raw: bytes) -> bool:
 
 def _quote(raw: bytes, name: str, **parts: Any) -> neutral.Evidence:  # noqa: ANN401
     machine = Machine(role="component", label="quote", quote=raw, **parts)
-    return neutral.Evidence(kind="component", provider="a TDX quote", source=name, machines=(machine,))
+    return neutral.Evidence(
+        kind="component", provider="a TDX quote", source=name, machines=(machine,)
+    )
 
 
 def _from_json(raw: bytes, name: str) -> neutral.Evidence:
@@ -155,8 +167,12 @@ def _from_json(raw: bytes, name: str) -> neutral.Evidence:
         raise _unknown(raw)
     if len(found) > 1:
         raise MalformedEvidence(
-            "the source matches more than one form", id=_ID, field="source", offset=0,
-            got=f"{len(found)} forms", want="exactly one",
+            "the source matches more than one form",
+            id=_ID,
+            field="source",
+            offset=0,
+            got=f"{len(found)} forms",
+            want="exactly one",
         )
     return found[0](value, name)
 

@@ -18,9 +18,9 @@ from teeverify.appraisal import (
     examine,
 )
 from teeverify.appraisal.evidence import Scope
-from teeverify.clock import now, parse_time
 from teeverify.client.endorsements import EndorsementSource, load_given
 from teeverify.client.sources import Source, load_evidence, read_bytes
+from teeverify.clock import now, parse_time
 from teeverify.encoding.strict import hex_bytes
 from teeverify.errors import ConfigurationError, MalformedEvidence
 from teeverify.responses import examine_answer
@@ -80,7 +80,7 @@ class Verifier:
         self._roots = EMBEDDED if roots is None else roots.roots
         self._given = load_given(endorsements)
 
-    def appraise(
+    def appraise(  # noqa: PLR0913 -- the question in all its parts
         self,
         source: Source = None,
         *,
@@ -234,8 +234,8 @@ def _bytes(value: bytes | str | Path | None, what: str) -> bytes | None:
 
 def _nonce(value: bytes | str) -> bytes:
     try:
-        data = value if isinstance(value, bytes) else hex_bytes(
-            value, field="nonce", id="usage.nonce"
+        data = (
+            value if isinstance(value, bytes) else hex_bytes(value, field="nonce", id="usage.nonce")
         )
     except MalformedEvidence:
         data = b""

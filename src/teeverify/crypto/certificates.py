@@ -65,7 +65,7 @@ def verify_path(
     anchors: Sequence[AnchorT],
     *,
     at: datetime,
-    id: str,  # noqa: A002
+    id: str,
     what: str,
     critical: frozenset[str] = frozenset(),
 ) -> AnchorT:
@@ -125,7 +125,7 @@ def verify_signed_by(
     child: Certificate,
     issuer: Certificate,
     *,
-    id: str,  # noqa: A002
+    id: str,
     what: str,
 ) -> None:
     """Verify that one certificate names another as its issuer and is signed by its key.
@@ -145,7 +145,7 @@ def verify_dates(
     certificate: Certificate,
     *,
     at: datetime,
-    id: str,  # noqa: A002
+    id: str,
     what: str,
 ) -> None:
     """Verify that a certificate is valid at a time; both its dates belong to it.
@@ -170,7 +170,7 @@ def verify_dates(
     )
 
 
-def _check_shape(chain: Sequence[Certificate], id: str, what: str) -> None:  # noqa: A002
+def _check_shape(chain: Sequence[Certificate], id: str, what: str) -> None:
     if not 0 < len(chain) <= MAX_DEPTH:
         raise ChainInvalid(
             f"{what}: a path of {len(chain)} certificates",
@@ -192,7 +192,7 @@ def _check_shape(chain: Sequence[Certificate], id: str, what: str) -> None:  # n
 def _presented(
     chain: Sequence[Certificate],
     anchors: Sequence[AnchorT],
-    id: str,  # noqa: A002
+    id: str,
     what: str,
 ) -> AnchorT | None:
     """The anchor that the last certificate is; ``None`` where no certificate is one."""
@@ -211,7 +211,7 @@ def _presented(
 def _check_extensions(
     certificate: Certificate,
     critical: frozenset[str],
-    id: str,  # noqa: A002
+    id: str,
     what: str,
 ) -> None:
     """RFC 5280 section 6.1.4 (o) and 6.1.5 (f)."""
@@ -222,7 +222,7 @@ def _check_extensions(
         )
 
 
-def _check_issuer(certificate: Certificate, below: int, id: str, what: str) -> None:  # noqa: A002
+def _check_issuer(certificate: Certificate, below: int, id: str, what: str) -> None:
     """RFC 5280 section 6.1.4 (k) to (n); ``below`` counts the intermediates beneath."""
     if not certificate.is_ca:
         _refuse(id, what, certificate, "issued a certificate but is not a CA")
@@ -234,7 +234,7 @@ def _check_issuer(certificate: Certificate, below: int, id: str, what: str) -> N
         )
 
 
-def _check_names(child: Certificate, issuer: Certificate, id: str, what: str) -> None:  # noqa: A002
+def _check_names(child: Certificate, issuer: Certificate, id: str, what: str) -> None:
     if child.issuer != issuer.subject:
         raise ChainInvalid(
             f"{_title(what, child)} was not issued by the certificate above it",
@@ -247,7 +247,7 @@ def _check_names(child: Certificate, issuer: Certificate, id: str, what: str) ->
 def _above(
     last: Certificate,
     anchors: Sequence[AnchorT],
-    id: str,  # noqa: A002
+    id: str,
     what: str,
 ) -> AnchorT:
     """The anchor that issued the last certificate of a path in which no anchor is sent."""
@@ -263,7 +263,7 @@ def _above(
     return candidates[-1]
 
 
-def _verify_by_anchor(last: Certificate, anchor: Anchor, id: str, what: str) -> None:  # noqa: A002
+def _verify_by_anchor(last: Certificate, anchor: Anchor, id: str, what: str) -> None:
     key = load_issuer_key(anchor.spki, id=id, what=anchor.name)
     verify_signed(last.signed, key, id=id, what=_title(what, last))
 
@@ -271,7 +271,7 @@ def _verify_by_anchor(last: Certificate, anchor: Anchor, id: str, what: str) -> 
 def _refuse_root(
     last: Certificate,
     anchors: Sequence[Anchor],
-    id: str,  # noqa: A002
+    id: str,
     what: str,
 ) -> NoReturn:
     wanted = ", ".join(
@@ -296,7 +296,7 @@ def _refuse_root(
     )
 
 
-def _refuse(id: str, what: str, certificate: Certificate, problem: str) -> NoReturn:  # noqa: A002
+def _refuse(id: str, what: str, certificate: Certificate, problem: str) -> NoReturn:
     raise ChainInvalid(f"{_title(what, certificate)} {problem}", id=id)
 
 

@@ -62,7 +62,7 @@ class Crl:
         return hashlib.sha256(self.der).hexdigest()
 
 
-def parse_crl(der: bytes, *, id: str, what: str) -> Crl:  # noqa: A002
+def parse_crl(der: bytes, *, id: str, what: str) -> Crl:
     """Read exactly one revocation list.
 
     Args:
@@ -90,7 +90,7 @@ def parse_crl(der: bytes, *, id: str, what: str) -> Crl:  # noqa: A002
     return Crl(der, what, issuer, this_update, next_update, number, key_identifier, revoked, signed)
 
 
-def _walk(signed: Signed, id: str, what: str) -> bytes:  # noqa: A002
+def _walk(signed: Signed, id: str, what: str) -> bytes:
     """The exact bytes of the issuer's name (RFC 5280 section 5.1.2)."""
     tbs = DerReader(signed.tbs, name=what, id=id).nested(SEQUENCE, "tbs")
     if tbs.next_tag() != INTEGER or tbs.integer("version") != _VERSION_2:
@@ -113,7 +113,7 @@ def _serial(entry: x509.RevokedCertificate) -> int:
 
 def _extensions(
     extensions: list[x509.Extension[x509.ExtensionType]],
-    id: str,  # noqa: A002
+    id: str,
     what: str,
 ) -> tuple[int | None, bytes | None]:
     number: int | None = None
@@ -131,7 +131,7 @@ def _extensions(
     return number, key_identifier
 
 
-def _malformed(id: str, what: str, problem: str) -> NoReturn:  # noqa: A002
+def _malformed(id: str, what: str, problem: str) -> NoReturn:
     raise MalformedEvidence(f"{what}: {problem}", id=id, field=what)
 
 
@@ -140,7 +140,7 @@ def verify_crl(
     issuer: Certificate,
     *,
     at: datetime,
-    id: str,  # noqa: A002
+    id: str,
     what: str,
 ) -> None:
     """Verify that a CA made this list and that it is current.
@@ -190,7 +190,7 @@ def require_not_revoked(
     certificate: Certificate,
     crl: Crl,
     *,
-    id: str,  # noqa: A002
+    id: str,
     what: str,
 ) -> None:
     """Demand that a list which speaks about a certificate does not revoke it.

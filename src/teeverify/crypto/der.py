@@ -53,7 +53,7 @@ class DerReader:
 
     __slots__ = ("_id", "_name", "_reader")
 
-    def __init__(self, data: bytes, *, name: str, id: str, base: int = 0) -> None:  # noqa: A002
+    def __init__(self, data: bytes, *, name: str, id: str, base: int = 0) -> None:
         self._reader = Reader(data, name=name, id=id, base=base)
         self._name = name
         self._id = id

@@ -54,7 +54,7 @@ _P384 = _Profile(
 def p256_key(
     xy: bytes,
     *,
-    id: str,  # noqa: A002
+    id: str,
     what: str,
 ) -> ec.EllipticCurvePublicKey:
     """Make a P-256 public key of its two coordinates (SEC 1 section 2.3.4).
@@ -84,7 +84,7 @@ def verify_raw(
     signature: bytes,
     message: bytes,
     *,
-    id: str,  # noqa: A002
+    id: str,
     what: str,
 ) -> None:
     """Verify a signature given as fixed-width, big-endian ``r || s``.
@@ -113,7 +113,7 @@ def verify_der(
     signature: bytes,
     message: bytes,
     *,
-    id: str,  # noqa: A002
+    id: str,
     what: str,
 ) -> None:
     """Verify a signature given in DER, as certificates and revocation lists carry it.
@@ -142,7 +142,7 @@ def verify_der(
 
 def _profile(
     key: PublicKeyTypes,
-    id: str,  # noqa: A002
+    id: str,
     what: str,
 ) -> tuple[ec.EllipticCurvePublicKey, _Profile]:
     if isinstance(key, ec.EllipticCurvePublicKey):
@@ -178,7 +178,7 @@ def _verify(
         _refuse(key, *names, "a signature that cannot be verified")
 
 
-def _refuse(key: ec.EllipticCurvePublicKey, id: str, what: str, got: str) -> NoReturn:  # noqa: A002
+def _refuse(key: ec.EllipticCurvePublicKey, id: str, what: str, got: str) -> NoReturn:
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     raise SignatureInvalid(
         f"{what}: the signature is not valid",

@@ -22,7 +22,7 @@ def verify_ed25519(
     signature: bytes,
     message: bytes,
     *,
-    id: str,  # noqa: A002
+    id: str,
     what: str,
 ) -> None:
     """Verify an Ed25519 signature.

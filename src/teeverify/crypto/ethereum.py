@@ -73,7 +73,7 @@ def eip191_digest(text: bytes) -> bytes:
     return keccak256(b"\x19Ethereum Signed Message:\n%d%b" % (len(text), text))
 
 
-def recover_address(digest: bytes, signature: bytes, *, id: str) -> bytes:  # noqa: A002
+def recover_address(digest: bytes, signature: bytes, *, id: str) -> bytes:
     """Recover the address whose key made a signature.
 
     Args:
@@ -91,7 +91,7 @@ def recover_address(digest: bytes, signature: bytes, *, id: str) -> bytes:  # no
     return address_of(recover_public_key(digest, signature, id=id))
 
 
-def recover_public_key(digest: bytes, signature: bytes, *, id: str) -> bytes:  # noqa: A002
+def recover_public_key(digest: bytes, signature: bytes, *, id: str) -> bytes:
     """Recover the public key that made a signature (SEC 1 section 4.1.6).
 
     The signature is verified again under the recovered key by another library.
@@ -136,7 +136,7 @@ def verify_digest(
     digest: bytes,
     signature: bytes,
     *,
-    id: str,  # noqa: A002
+    id: str,
 ) -> None:
     """Verify a secp256k1 signature over a digest under a known key.
 
@@ -171,7 +171,7 @@ def verify_digest(
         _refuse(id, "it cannot be verified")
 
 
-def _scalars(pair: bytes, id: str) -> tuple[int, int]:  # noqa: A002
+def _scalars(pair: bytes, id: str) -> tuple[int, int]:
     r, s = int.from_bytes(pair[:32], "big"), int.from_bytes(pair[32:], "big")
     if not 0 < r < _ORDER or s == 0:
         _refuse(id, "r or s outside 1 to n - 1")
@@ -181,7 +181,7 @@ def _scalars(pair: bytes, id: str) -> tuple[int, int]:  # noqa: A002
     return r, s
 
 
-def _recover(digest: bytes, pair: bytes, parity: int, id: str) -> bytes:  # noqa: A002
+def _recover(digest: bytes, pair: bytes, parity: int, id: str) -> bytes:
     """Recover with libsecp256k1 where it is installed (the extra ``fast``), else with ``ecdsa``."""
     try:
         import coincurve  # noqa: PLC0415 -- optional, and imported on use
@@ -196,7 +196,7 @@ def _recover(digest: bytes, pair: bytes, parity: int, id: str) -> bytes:  # noqa
         _refuse(id, "no key made it")
 
 
-def _recover_slowly(digest: bytes, pair: bytes, parity: int, id: str) -> bytes:  # noqa: A002
+def _recover_slowly(digest: bytes, pair: bytes, parity: int, id: str) -> bytes:
     import ecdsa  # noqa: PLC0415 -- slow to import, and rarely needed
     from ecdsa.util import sigdecode_string  # noqa: PLC0415 -- the same
 
@@ -210,9 +210,9 @@ def _recover_slowly(digest: bytes, pair: bytes, parity: int, id: str) -> bytes: 
         _refuse(id, "no key made it")
 
 
-def _refuse(id: str, got: str) -> NoReturn:  # noqa: A002
+def _refuse(id: str, got: str) -> NoReturn:
     raise SignatureInvalid("the secp256k1 signature is not valid", id=id, got=got)
 
 
-def _wrong_length(id: str, field: str, need: int, have: int) -> NoReturn:  # noqa: A002
+def _wrong_length(id: str, field: str, need: int, have: int) -> NoReturn:
     raise MalformedEvidence(f"{field}: wrong length", id=id, field=field, need=need, have=have)

@@ -40,7 +40,7 @@ class Jws:
     signature: bytes = field(compare=False, repr=False)
 
 
-def parse_compact(token: str, *, id: str, what: str) -> Jws:  # noqa: A002
+def parse_compact(token: str, *, id: str, what: str) -> Jws:
     """Take a compact token apart (RFC 7515 section 7.1).
 
     Args:
@@ -91,11 +91,11 @@ def parse_compact(token: str, *, id: str, what: str) -> Jws:  # noqa: A002
     )
 
 
-def _object(part: str, path: str, id: str) -> JsonObject:  # noqa: A002
+def _object(part: str, path: str, id: str) -> JsonObject:
     return JsonObject.parse(base64_bytes(part, field=path, id=id, url=True), path=path, id=id)
 
 
-def verify_es384(jws: Jws, key: PublicKeyTypes, *, id: str, what: str) -> None:  # noqa: A002
+def verify_es384(jws: Jws, key: PublicKeyTypes, *, id: str, what: str) -> None:
     """Verify a token's signature with ECDSA on P-384 and SHA-384 (RFC 7518 section 3.4).
 
     Args:

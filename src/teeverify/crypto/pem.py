@@ -19,7 +19,7 @@ def pem_blocks(
     pem: bytes | str,
     label: str,
     *,
-    id: str,  # noqa: A002
+    id: str,
     what: str,
     max_blocks: int,
 ) -> tuple[bytes, ...]:
@@ -72,7 +72,7 @@ def _after(pattern: re.Pattern[str], text: str, position: int) -> int:
 
 
 def _error(
-    id: str,  # noqa: A002
+    id: str,
     what: str,
     problem: str,
     offset: int | None,

@@ -68,7 +68,7 @@ class Signed:
     signature: bytes
 
 
-def parse_signed(der: bytes, *, id: str, what: str, max_bytes: int) -> Signed:  # noqa: A002
+def parse_signed(der: bytes, *, id: str, what: str, max_bytes: int) -> Signed:
     """Take the frame apart; exactly one structure, nothing after it.
 
     Raises:
@@ -104,7 +104,7 @@ def require_algorithm(tbs: DerReader, signed: Signed) -> None:
         raise tbs.error("parameters where ECDSA has none", "algorithm")
 
 
-def load_issuer_key(spki: bytes, *, id: str, what: str) -> IssuerKey:  # noqa: A002
+def load_issuer_key(spki: bytes, *, id: str, what: str) -> IssuerKey:
     """Load a key of a kind that may sign certificates here.
 
     Args:
@@ -132,7 +132,7 @@ def load_issuer_key(spki: bytes, *, id: str, what: str) -> IssuerKey:  # noqa: A
     return key
 
 
-def _refuse_key(id: str, what: str, got: str) -> NoReturn:  # noqa: A002
+def _refuse_key(id: str, what: str, got: str) -> NoReturn:
     raise MalformedEvidence(
         f"{what}: the public key is of no kind that is accepted here",
         id=id,
@@ -142,7 +142,7 @@ def _refuse_key(id: str, what: str, got: str) -> NoReturn:  # noqa: A002
     )
 
 
-def verify_signed(signed: Signed, key: IssuerKey, *, id: str, what: str) -> None:  # noqa: A002
+def verify_signed(signed: Signed, key: IssuerKey, *, id: str, what: str) -> None:
     """Verify the signature with the one algorithm that belongs to the key.
 
     P-256 signs with SHA-256 and P-384 with SHA-384; RSA is PKCS #1 v1.5 (RFC 8017 section 8.2)
@@ -160,7 +160,7 @@ def verify_signed(signed: Signed, key: IssuerKey, *, id: str, what: str) -> None
     verify_der(key, signed.signature, signed.tbs, id=id, what=what)
 
 
-def _verify_rsa(signed: Signed, key: rsa.RSAPublicKey, id: str, what: str) -> None:  # noqa: A002
+def _verify_rsa(signed: Signed, key: rsa.RSAPublicKey, id: str, what: str) -> None:
     digest = _RSA.get(signed.algorithm)
     if digest is None:
         _refuse_algorithm(signed, id, what, "another algorithm, by an RSA key")
@@ -175,7 +175,7 @@ def _verify_rsa(signed: Signed, key: rsa.RSAPublicKey, id: str, what: str) -> No
         ) from None
 
 
-def _refuse_algorithm(signed: Signed, id: str, what: str, got: str) -> NoReturn:  # noqa: A002
+def _refuse_algorithm(signed: Signed, id: str, what: str, got: str) -> NoReturn:
     raise SignatureInvalid(
         f"{what}: signed with an algorithm that is not accepted",
         id=id,

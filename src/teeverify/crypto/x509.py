@@ -178,7 +178,7 @@ class Certificate:
         return MalformedEvidence(f"{self.what}: {problem}", id=self._id, field=self.what)
 
 
-def parse_certificate(der: bytes, *, id: str, what: str) -> Certificate:  # noqa: A002
+def parse_certificate(der: bytes, *, id: str, what: str) -> Certificate:
     """Read exactly one certificate.
 
     Args:
@@ -202,7 +202,7 @@ def parse_certificate(der: bytes, *, id: str, what: str) -> Certificate:  # noqa
     return Certificate(der, what, serial, issuer, subject, spki, *dates, signed, loaded, id)
 
 
-def _walk(signed: Signed, id: str, what: str) -> tuple[int, bytes, bytes, bytes]:  # noqa: A002
+def _walk(signed: Signed, id: str, what: str) -> tuple[int, bytes, bytes, bytes]:
     """Serial number and the exact bytes of names and key (RFC 5280 section 4.1)."""
     tbs = DerReader(signed.tbs, name=what, id=id).nested(SEQUENCE, "tbs")
     version = tbs.optional(CONTEXT_0, "version")
@@ -223,7 +223,7 @@ def _walk(signed: Signed, id: str, what: str) -> tuple[int, bytes, bytes, bytes]
     return serial, issuer, subject, tbs.encoded(SEQUENCE, "spki")
 
 
-def _common_name(name: bytes, id: str, what: str) -> str:  # noqa: A002
+def _common_name(name: bytes, id: str, what: str) -> str:
     """``CN`` of a distinguished name (RFC 5280 section 4.1.2.4)."""
     relative_names = DerReader(name, name=what, id=id).nested(SEQUENCE, "name")
     found: list[str] = []
@@ -247,7 +247,7 @@ def _common_name(name: bytes, id: str, what: str) -> str:  # noqa: A002
 def parse_pem_chain(
     pem: bytes | str,
     *,
-    id: str,  # noqa: A002
+    id: str,
     what: str,
     max_certificates: int = 8,
     trailing_nul: bool = False,

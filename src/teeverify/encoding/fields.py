@@ -21,7 +21,7 @@ class JsonObject:
 
     __slots__ = ("_id", "_value", "path")
 
-    def __init__(self, value: object, *, path: str, id: str) -> None:  # noqa: A002
+    def __init__(self, value: object, *, path: str, id: str) -> None:
         if not isinstance(value, dict):
             raise MalformedEvidence(
                 f"{path}: not a JSON object", id=id, field=path, got=type(value).__name__
@@ -31,7 +31,7 @@ class JsonObject:
         self.path = path
 
     @classmethod
-    def parse(cls, raw: bytes | str, *, path: str, id: str) -> JsonObject:  # noqa: A002
+    def parse(cls, raw: bytes | str, *, path: str, id: str) -> JsonObject:
         """Decode a JSON text that must be an object.
 
         Raises:

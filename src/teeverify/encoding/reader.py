@@ -19,7 +19,7 @@ class Reader:
 
     __slots__ = ("_base", "_data", "_id", "_name", "_position")
 
-    def __init__(self, data: bytes, *, name: str, id: str, base: int = 0) -> None:  # noqa: A002
+    def __init__(self, data: bytes, *, name: str, id: str, base: int = 0) -> None:
         self._data = data
         self._name = name
         self._id = id

@@ -32,7 +32,7 @@ _JSON_BRACKET = re.compile(rb"[\[\]{}]")
 _JSON_SPACE = re.compile(r"[ \t\n\r]*")
 
 
-def _fail(field: str, id: str, problem: str, got: object = None) -> NoReturn:  # noqa: A002
+def _fail(field: str, id: str, problem: str, got: object = None) -> NoReturn:
     """Raise the one error of this module."""
     shown = None if got is None else repr(got)[:80]
     raise MalformedEvidence(f"{field}: {problem}", id=id, field=field, got=shown)
@@ -42,7 +42,7 @@ def hex_bytes(
     text: object,
     *,
     field: str,
-    id: str,  # noqa: A002
+    id: str,
     length: int | None = None,
     prefix: bool = False,
 ) -> bytes:
@@ -75,7 +75,7 @@ def base64_bytes(
     text: object,
     *,
     field: str,
-    id: str,  # noqa: A002
+    id: str,
     url: bool = False,
     length: int | None = None,
 ) -> bytes:
@@ -110,7 +110,7 @@ def base64_bytes(
     return data
 
 
-def decimal_int(text: object, *, field: str, id: str) -> int:  # noqa: A002
+def decimal_int(text: object, *, field: str, id: str) -> int:
     """Decode a non-negative decimal integer in ASCII digits without leading zeros.
 
     Raises:
@@ -121,7 +121,7 @@ def decimal_int(text: object, *, field: str, id: str) -> int:  # noqa: A002
     return int(text)
 
 
-def utf8_text(raw: bytes, *, field: str, id: str) -> str:  # noqa: A002
+def utf8_text(raw: bytes, *, field: str, id: str) -> str:
     """Decode UTF-8 without a byte order mark.
 
     Raises:
@@ -138,14 +138,14 @@ def utf8_text(raw: bytes, *, field: str, id: str) -> str:  # noqa: A002
     return text
 
 
-def json_value(  # noqa: ANN401 -- JSON is what it is; JsonObject gives it types
+def json_value(
     raw: bytes | str,
     *,
     field: str,
-    id: str,  # noqa: A002
+    id: str,
     max_bytes: int = MAX_JSON_BYTES,
     max_depth: int = MAX_JSON_DEPTH,
-) -> Any:
+) -> Any:  # noqa: ANN401 -- JSON is what it is; JsonObject gives it types  # noqa: ANN401 -- JSON is what it is; JsonObject gives it types
     """Decode one JSON text (RFC 8259) whose strings are valid Unicode and whose keys are unique.
 
     Args:
@@ -170,7 +170,7 @@ def json_value(  # noqa: ANN401 -- JSON is what it is; JsonObject gives it types
     return value
 
 
-def _refuse_surrogates(value: object, field: str, id: str) -> None:  # noqa: A002
+def _refuse_surrogates(value: object, field: str, id: str) -> None:
     """Refuse half a surrogate pair, which only an escape can bring into decoded text."""
     try:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -178,7 +178,7 @@ def _refuse_surrogates(value: object, field: str, id: str) -> None:  # noqa: A00
         _fail(field, id, "text with a lone surrogate")
 
 
-def json_members(raw: bytes | str, *, field: str, id: str) -> dict[str, bytes]:  # noqa: A002
+def json_members(raw: bytes | str, *, field: str, id: str) -> dict[str, bytes]:
     """Cut a JSON object into its members, each with the exact bytes of its value.
 
     This is how a signed inner object is reached: what was signed is the text as sent, so it is cut
@@ -210,7 +210,7 @@ def _skip(text: str, position: int) -> int:
     return match.end() if match else position
 
 
-def _checked_text(raw: bytes | str, field: str, id: str, max_bytes: int, max_depth: int) -> str:  # noqa: A002
+def _checked_text(raw: bytes | str, field: str, id: str, max_bytes: int, max_depth: int) -> str:
     """Apply the caps that must hold before a parser sees the text."""
     try:
         data = raw.encode("utf-8") if isinstance(raw, str) else bytes(raw)
@@ -238,7 +238,7 @@ def _checked_text(raw: bytes | str, field: str, id: str, max_bytes: int, max_dep
     return utf8_text(data, field=field, id=id)
 
 
-def _decoder(field: str, id: str) -> json.JSONDecoder:  # noqa: A002
+def _decoder(field: str, id: str) -> json.JSONDecoder:
     """A decoder that refuses what Python's default lets through."""
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:

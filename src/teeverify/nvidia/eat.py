@@ -138,7 +138,7 @@ def verify_detached(answer: Answer) -> None:
             )
 
 
-def claims_of(token: Jws, name: str, *, id: str) -> JsonObject:  # noqa: A002
+def claims_of(token: Jws, name: str, *, id: str) -> JsonObject:
     """The claims of a token, read for another check than the parser's."""
     payload = token.payload
     claims = {claim: payload.raw(claim) for claim in payload.names()}

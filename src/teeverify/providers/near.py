@@ -17,8 +17,17 @@ from teeverify.providers.dstack import ID, read_flat_report
 
 __all__ = ["NEAR", "NEAR_DIRECT", "read_compose_manager", "read_gateway"]
 
-_ACTION_FIELDS = ("timestamp", "action", "tag", "commit", "file", "file_sha256", "services",
-                  "container", "image")
+_ACTION_FIELDS = (
+    "timestamp",
+    "action",
+    "tag",
+    "commit",
+    "file",
+    "file_sha256",
+    "services",
+    "container",
+    "image",
+)
 
 
 def read_gateway(exchange: Recorded) -> tuple[Machine, ...]:

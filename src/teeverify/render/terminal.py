@@ -110,8 +110,9 @@ def render_finding(finding: Finding, *, colour: bool = False) -> str:
     if state == "good" and finding.severity is Severity.WARNS:
         state = "warned"
     subject = f" [{printable(finding.subject)}]" if finding.subject else ""
-    lines = [f"       {_sign(state, colour=colour)} {finding.id}{subject} "
-             f"{finding.outcome.value}, {finding.severity.value}"]
+    sign = _sign(state, colour=colour)
+    known = f"{finding.outcome.value}, {finding.severity.value}"
+    lines = [f"       {sign} {finding.id}{subject} {known}"]
     body = textwrap.wrap(printable(finding.message), _WIDTH - 12, break_long_words=False)
     lines += [f"            {line}" for line in body]
     facts = (("got", finding.got), ("want", finding.want), ("by", finding.by), ("do", finding.hint))

@@ -52,7 +52,8 @@ def examine_answer(
         )
     observations = (
         Observation.proven(
-            "answer.signature", f"Signed by {signed.key.short} ({signed.key.algorithm}).",
+            "answer.signature",
+            f"Signed by {signed.key.short} ({signed.key.algorithm}).",
             got=str(signed.key),
         ),
         _hash_equal(signed, answer),
@@ -80,7 +81,8 @@ def _hash_equal(signed: SignedText, answer: bytes | None) -> Observation:
     digest = hashlib.sha256(answer).hexdigest()
     if hmac.compare_digest(digest, signed.response_sha256):
         return Observation.proven(
-            "response.hash-equal", f"{len(answer)} bytes, exactly those that were signed.",
+            "response.hash-equal",
+            f"{len(answer)} bytes, exactly those that were signed.",
             got=digest,
         )
     return Observation.failed(
@@ -107,9 +109,7 @@ def _request(signed: SignedText | None, request: bytes | None) -> Observation:
     )
 
 
-def _mismatch(
-    what: str, raw: bytes, digest: str, want: str, other: str
-) -> ResponseNotVerified:
+def _mismatch(what: str, raw: bytes, digest: str, want: str, other: str) -> ResponseNotVerified:
     difference = diagnose(raw, want)
     if digest == other:
         hint = "Request and answer were given in each other's place."

@@ -47,8 +47,11 @@ def _variants(raw: bytes) -> Iterator[tuple[str, bytes]]:
     for ascii_only in (False, True):
         for separators in ((",", ":"), (", ", ": ")):
             for sort in (False, True):
-                yield _RE_ENCODED, json.dumps(
-                    value, ensure_ascii=ascii_only, separators=separators, sort_keys=sort
-                ).encode("utf-8")
+                yield (
+                    _RE_ENCODED,
+                    json.dumps(
+                        value, ensure_ascii=ascii_only, separators=separators, sort_keys=sort
+                    ).encode("utf-8"),
+                )
         for indent in (2, 4):
             yield _RE_ENCODED, json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode()

@@ -52,9 +52,11 @@ class SimulatedMachine:
     guest: Dstack = field(default_factory=Dstack)
     key: SimulatedKey = field(default_factory=SimulatedKey)
     tls_spki: bytes = field(
-        default_factory=lambda: ec.generate_private_key(ec.SECP256R1())
-        .public_key()
-        .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        default_factory=lambda: (
+            ec.generate_private_key(ec.SECP256R1())
+            .public_key()
+            .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        )
     )
 
     @property
@@ -207,7 +209,7 @@ class Endpoint:
 
     # --- recordings ----------------------------------------------------------------------------
 
-    def capture(
+    def capture(  # noqa: PLR0913 -- one override a part
         self,
         folder: Path,
         *,
@@ -282,6 +284,12 @@ class Endpoint:
         stem.with_suffix(".body").write_bytes(body)
         stem.with_suffix(".http.json").write_text(json.dumps(head))
 
+    def stale_gpu(self, index: int) -> str:
+        """A payload in which one GPU's report answers another nonce."""
+        entries = self.nvidia.evidence_list(self.nonce, self.gpu_count)
+        entries[index] = self.nvidia.gpu(index).evidence(secrets.token_bytes(32))
+        return json.dumps({"evidence_list": entries})
+
     # --- answers -------------------------------------------------------------------------------
 
     def answer(self, *, stream: bool = True, after: timedelta = timedelta(minutes=1)) -> bytes:
@@ -295,7 +303,9 @@ class Endpoint:
         if not stream:
             choice = {"index": 0, "message": {"role": "assistant", "content": "Four."}}
             return json.dumps({**head, "choices": [choice]}, separators=(",", ":")).encode()
-        parts = [{**head, "choices": [{"index": 0, "delta": {"content": c}}]} for c in ("Fo", "ur.")]
+        parts = [
+            {**head, "choices": [{"index": 0, "delta": {"content": c}}]} for c in ("Fo", "ur.")
+        ]
         events = [f"data: {json.dumps(part, separators=(',', ':'))}\n\n" for part in parts]
         return "".join([*events, "data: [DONE]\n\n"]).encode()
 

@@ -256,16 +256,16 @@ def parse_qe_identity(signed: bytes, signature: bytes, issuer_chain: bytes | Non
     )
 
 
-def _document(signed: bytes, name: str, id: str) -> JsonObject:  # noqa: A002
+def _document(signed: bytes, name: str, id: str) -> JsonObject:
     return JsonObject.parse(utf8_text(signed, field=name, id=id), path=name, id=id)
 
 
-def _malformed(where: JsonObject, name: str, id: str, problem: str) -> MalformedEvidence:  # noqa: A002
+def _malformed(where: JsonObject, name: str, id: str, problem: str) -> MalformedEvidence:
     field = f"{where.path}.{name}"
     return MalformedEvidence(f"{field}: {problem}", id=id, field=field)
 
 
-def _one_of(where: JsonObject, name: str, allowed: tuple[str, ...], id: str) -> str:  # noqa: A002
+def _one_of(where: JsonObject, name: str, allowed: tuple[str, ...], id: str) -> str:
     value = where.text(name)
     if value not in allowed:
         raise MalformedEvidence(
@@ -278,7 +278,7 @@ def _one_of(where: JsonObject, name: str, allowed: tuple[str, ...], id: str) -> 
     return value
 
 
-def _exactly(where: JsonObject, name: str, wanted: int, id: str) -> None:  # noqa: A002
+def _exactly(where: JsonObject, name: str, wanted: int, id: str) -> None:
     value = where.integer(name)
     if value != wanted:
         raise MalformedEvidence(
@@ -290,14 +290,14 @@ def _exactly(where: JsonObject, name: str, wanted: int, id: str) -> None:  # noq
         )
 
 
-def _number(where: JsonObject, name: str, most: int, id: str) -> int:  # noqa: A002
+def _number(where: JsonObject, name: str, most: int, id: str) -> int:
     value = where.integer(name)
     if not 0 <= value <= most:
         raise _malformed(where, name, id, f"not between 0 and {most}")
     return value
 
 
-def _date(where: JsonObject, name: str, id: str) -> datetime:  # noqa: A002
+def _date(where: JsonObject, name: str, id: str) -> datetime:
     text = where.text(name)
     try:
         if _DATE.fullmatch(text):
@@ -307,14 +307,14 @@ def _date(where: JsonObject, name: str, id: str) -> datetime:  # noqa: A002
     raise _malformed(where, name, id, "not a date such as 2026-06-29T01:42:47Z")
 
 
-def _levels(where: JsonObject, id: str, read: Callable[[JsonObject], _T]) -> list[_T]:  # noqa: A002
+def _levels(where: JsonObject, id: str, read: Callable[[JsonObject], _T]) -> list[_T]:
     found = where.objects("tcbLevels")
     if not 0 < len(found) <= _MAX_LEVELS:
         raise _malformed(where, "tcbLevels", id, f"not between 1 and {_MAX_LEVELS} levels")
     return [read(level) for level in found]
 
 
-def _status(level: JsonObject, allowed: frozenset[TcbStatus], id: str) -> TcbStatus:  # noqa: A002
+def _status(level: JsonObject, allowed: frozenset[TcbStatus], id: str) -> TcbStatus:
     word = level.text("tcbStatus")
     for status in allowed:
         if status.value == word:
@@ -359,7 +359,7 @@ def _components(tcb: JsonObject, name: str) -> tuple[tuple[int, ...], tuple[str,
 def _component_levels(
     where: JsonObject,
     allowed: frozenset[TcbStatus],
-    id: str,  # noqa: A002
+    id: str,
 ) -> tuple[ComponentLevel, ...]:
     levels = _levels(where, id, lambda level: _component_level(level, allowed, id))
     return tuple(sorted(levels, key=lambda level: level.isv_svn, reverse=True))
@@ -368,7 +368,7 @@ def _component_levels(
 def _component_level(
     level: JsonObject,
     allowed: frozenset[TcbStatus],
-    id: str,  # noqa: A002
+    id: str,
 ) -> ComponentLevel:
     return ComponentLevel(
         isv_svn=_number(level.object("tcb"), "isvsvn", _MAX_U16, id),

@@ -112,7 +112,7 @@ def _signing_anchor(crl: Crl, named: Sequence[TrustAnchor], what: str) -> TrustA
     raise EndorsementInvalid(f"{what}: no anchor signed it", id=ROOT_CRL)
 
 
-def _require_extensions(crl: Crl, id: str, what: str) -> None:  # noqa: A002
+def _require_extensions(crl: Crl, id: str, what: str) -> None:
     """PCK CRL profile, section 1.4: number and authority key identifier are mandatory."""
     if crl.number is None or crl.key_identifier is None:
         raise EndorsementInvalid(
@@ -123,7 +123,7 @@ def _require_extensions(crl: Crl, id: str, what: str) -> None:  # noqa: A002
 def _require_current(
     dates: tuple[datetime, datetime],
     at: datetime,
-    id: str,  # noqa: A002
+    id: str,
     what: str,
 ) -> None:
     start, end = dates
@@ -250,7 +250,7 @@ def verify_document(
 def _require_roles(
     chain: Sequence[Certificate],
     roles: Sequence[str],
-    id: str,  # noqa: A002
+    id: str,
     what: str,
 ) -> Sequence[str]:
     """Demand one certificate a role, no CA as a leaf, and one more: the root. Give the names."""
@@ -272,7 +272,7 @@ def _require_roles(
 def _require_root(
     last: Certificate,
     anchor: TrustAnchor,
-    id: str,  # noqa: A002
+    id: str,
     what: str,
 ) -> None:
     """Demand that a path ends with the root itself, so that none of its links is in its place."""
@@ -285,7 +285,7 @@ def _require_root(
         )
 
 
-def _p256(certificate: Certificate, id: str, what: str) -> ec.EllipticCurvePublicKey:  # noqa: A002
+def _p256(certificate: Certificate, id: str, what: str) -> ec.EllipticCurvePublicKey:
     """The certificate's key, which Intel only makes on P-256."""
     key = certificate.public_key
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):

@@ -107,7 +107,7 @@ def _json_chain(form: JsonObject, name: str) -> tuple[bytes, ...]:
     return (form.text(name).encode("utf-8"),) if name in form else ()
 
 
-def _json_crl(form: JsonObject, name: str, id: str) -> tuple[Entry[Crl], ...]:  # noqa: A002
+def _json_crl(form: JsonObject, name: str, id: str) -> tuple[Entry[Crl], ...]:
     return (Entry(parse_crl(form.hex(name), id=id, what=name)),) if name in form else ()
 
 
@@ -160,7 +160,7 @@ def _chain(raw: bytes) -> bytes:
     return unquote(text, errors="replace").encode("utf-8")
 
 
-def _answer(body: bytes, name: str, parse: _Parse[T], id: str, chain: bytes | None) -> T:  # noqa: A002
+def _answer(body: bytes, name: str, parse: _Parse[T], id: str, chain: bytes | None) -> T:
     """Read an answer ``{name: {...}, "signature": hex}``; the inner text is cut out as sent."""
     members = json_members(body, field=name, id=id)
     if name not in members or "signature" not in members:
@@ -171,7 +171,7 @@ def _answer(body: bytes, name: str, parse: _Parse[T], id: str, chain: bytes | No
     return parse(members[name], hex_bytes(signature, field="signature", id=id), chain)
 
 
-def _crl(raw: bytes, id: str, what: str) -> Crl:  # noqa: A002
+def _crl(raw: bytes, id: str, what: str) -> Crl:
     """Read a revocation list in DER, in PEM, or (as a PCCS answers) in hex of DER."""
     if not raw.startswith(_DER_SEQUENCE):
         if raw.lstrip().startswith(b"-----BEGIN"):

@@ -66,6 +66,8 @@ def signer_role(subject: Subject) -> Iterator[Observation]:
 
 def fresh(subject: Subject) -> Iterator[Observation]:
     """The two- and three-part signed texts name no challenge."""
+    if subject.answer is None:
+        return
     yield Observation.absent(
         "answer.fresh",
         "The signed text names no challenge of yours: it could be an earlier answer to the same "

@@ -12,9 +12,11 @@ from teeverify.appraisal.reference import CodeReference, Identity
 from teeverify.encoding.fields import JsonObject
 from teeverify.errors import AppraisalFailed, BindingMismatch, MalformedEvidence
 
-__all__ = ["identity", "identity_of", "images_pinned", "compose_manager"]
+__all__ = ["compose_manager", "identity", "identity_of", "images_pinned"]
 
-_IMAGE_LINE = re.compile(r"""^\s*(?:-\s+)?["']?image["']?\s*:\s*["']?([^\s"'#]+)["']?\s*(?:#.*)?$""")
+_IMAGE_LINE = re.compile(
+    r"""^\s*(?:-\s+)?["']?image["']?\s*:\s*["']?([^\s"'#]+)["']?\s*(?:#.*)?$"""
+)
 _PINNED = re.compile(r"[^\s$@]+@sha256:[0-9a-f]{64}")
 
 

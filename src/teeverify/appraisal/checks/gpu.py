@@ -22,8 +22,11 @@ def required(subject: Subject) -> Iterator[Observation]:
     architectures = sorted(
         {d.architecture for m in subject.machines if m.gpus for d in m.gpus.devices}
     )
-    foreign = [a for a in architectures if policy["gpu.architectures"]
-               and a not in policy["gpu.architectures"]]
+    foreign = [
+        a
+        for a in architectures
+        if policy["gpu.architectures"] and a not in policy["gpu.architectures"]
+    ]
     said = wanted is not None and bool(policy["gpu.architectures"])
     got = f"{count} {', '.join(architectures)}".strip()
     if not count and not policy["gpu.required"]:

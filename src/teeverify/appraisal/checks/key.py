@@ -21,9 +21,7 @@ def endpoint_bound(subject: Subject) -> Iterator[Observation]:
     attested = front.machine.tls_spki_sha256
     peer = front.machine.peer_spki_sha256
     if "tls_spki_sha256" not in front.layout.binds or attested is None:
-        yield Observation.absent(
-            "endpoint.bound", "This evidence binds no TLS key.", subject=label
-        )
+        yield Observation.absent("endpoint.bound", "This evidence binds no TLS key.", subject=label)
     elif peer is None:
         yield Observation.absent(
             "endpoint.bound", "The TLS key of your connection is not known.", subject=label

@@ -1,0 +1,197 @@
+"""A whole confidential machine in software: one TDX VM with NVIDIA GPUs. Proves nothing.
+
+Evidence in the form of the dstack vLLM proxies' flat report, with the endorsements that belong to
+it, under roots that are random in every run::
+
+    tee = SimulatedTee()
+    report = tee.report(nonce, key=key, public_key=public_key, model="default")
+    roots = UnsafeTestRoots([tee.roots_pem()])
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from teeverify.binding import SigningKey
+from teeverify.clock import now, show_time
+from teeverify.errors import ConfigurationError
+from teeverify.simulator.authority import new_key
+from teeverify.simulator.dstack import Dstack
+from teeverify.simulator.intel import Intel
+from teeverify.simulator.nvidia import Nvidia
+
+__all__ = ["TEE_FAULTS", "SimulatedTee"]
+
+TEE_FAULTS: Mapping[str, str] = {
+    "stale-quote": "the quote answers an older nonce",
+    "stale-gpu-nonce": "one GPU's report answers an older nonce",
+    "debug-td": "the VM runs in debug mode",
+    "broken-gpu": "another key signed one GPU's report",
+    "same-gpu-twice": "one GPU is presented as two",
+    "wrong-mr-config": "the VM was launched with another configuration than the one shown",
+    "edited-event-log": "one digest of the event log was changed",
+    "revoked-pck": "Intel has revoked the CPU's certificate",
+    "expired-collateral": "Intel's TCB info ran out an hour ago",
+    "out-of-date-tcb": "the CPU lacks security fixes",
+}
+_NONCE_BYTES = 32
+_IMAGE = f"teeverify/simulated-engine@sha256:{hashlib.sha256(b'no such image').hexdigest()}"
+
+
+class SimulatedTee:
+    """One machine that lives as long as this object, with random roots.
+
+    Args:
+        at: When it was made; now, unless a test says otherwise.
+        gpus: How many GPUs it has.
+        fault: A key of :data:`TEE_FAULTS`: the one thing that is wrong with its evidence.
+
+    Raises:
+        ConfigurationError: No such fault, or too few GPUs for it.
+    """
+
+    def __init__(
+        self, *, at: datetime | None = None, gpus: int = 8, fault: str | None = None
+    ) -> None:
+        least = 2 if fault == "same-gpu-twice" else 1
+        if gpus < least:
+            raise ConfigurationError(
+                "too few GPUs", id="usage.simulator", got=str(gpus), want=f"at least {least}"
+            )
+        if fault is not None and fault not in TEE_FAULTS:
+            raise ConfigurationError(
+                "no such fault", id="usage.fault", got=fault, want=", ".join(TEE_FAULTS)
+            )
+        self.fault = fault
+        self.intel = Intel(at=at or now())
+        self.nvidia = Nvidia()
+        self.guest = Dstack(images=[_IMAGE])
+        self._gpus = [self.nvidia.gpu(index) for index in range(gpus)]
+        if fault == "same-gpu-twice":
+            self._gpus[-1] = self._gpus[0]
+        self._old_nonce = secrets.token_bytes(_NONCE_BYTES)
+
+    def roots_pem(self) -> bytes:
+        """The roots of this run, for :class:`~teeverify.roots.UnsafeTestRoots`."""
+        return self.intel.roots_pem() + self.nvidia.roots_pem()
+
+    def write_roots(self, path: str | Path) -> None:
+        """Write the roots of this run to a PEM file.
+
+        Raises:
+            ConfigurationError: The file cannot be written.
+        """
+        try:
+            Path(path).write_bytes(self.roots_pem())
+        except OSError as error:
+            raise ConfigurationError(
+                f"the test roots cannot be written: {error.strerror}",
+                id="usage.roots",
+                got=str(path),
+            ) from None
+
+    def report(
+        self,
+        nonce: bytes,
+        *,
+        key: SigningKey,
+        public_key: bytes,
+        model: str = "default",
+        at: datetime | None = None,
+    ) -> dict[str, Any]:
+        """Attest a signing key: CPU quote, GPU reports, and the vendors' endorsements of both.
+
+        Args:
+            nonce: The 32 bytes that the evidence must carry.
+            key: The signing key to attest (layout ``dstack-padded``).
+            public_key: Its public key: ``x || y``, or the raw Ed25519 key.
+            model: The name of the model that the key answers for.
+            at: When the report is made; now, unless a test says otherwise.
+
+        Returns:
+            The flat report of the dstack proxies, with ``endorsements`` beside it.
+
+        Raises:
+            ConfigurationError: The nonce is not 32 bytes.
+        """
+        if len(nonce) != _NONCE_BYTES:
+            raise ConfigurationError(
+                "the nonce is not 32 bytes", id="usage.nonce", got=str(len(nonce))
+            )
+        moment = at or now()
+        devices = self._evidence_list(nonce)
+        payload = {"nonce": nonce.hex(), "evidence_list": devices, "arch": devices[0]["arch"]}
+        answer, jwks = self.nvidia.nras_answer(devices, nonce, moment, claims_version="3.0")
+        return {
+            "model_name": model,
+            "signing_address": str(key),
+            "signing_algo": key.algorithm,
+            "signing_public_key": public_key.hex(),
+            "request_nonce": nonce.hex(),
+            "intel_quote": self._quote(nonce, key).hex(),
+            "nvidia_payload": json.dumps(payload),
+            "event_log": self._event_log(),
+            "info": self._info(),
+            "vm_config": json.dumps({"num_gpus": len(devices), "simulated": True}),
+            "endorsements": {
+                "tdx": self._collateral(moment),
+                "nras": {"answer": answer.decode("ascii"), "jwks": jwks.decode("ascii")},
+            },
+        }
+
+    def _quote(self, nonce: bytes, key: SigningKey) -> bytes:
+        carried = self._old_nonce if self.fault == "stale-quote" else nonce
+        configuration = self.guest.mr_config_id()
+        if self.fault == "wrong-mr-config":
+            other = hashlib.sha256(b"another configuration").digest()
+            configuration = b"\x01" + other + bytes(15)
+        return self.intel.quote(
+            report_data=key.identifier.ljust(_NONCE_BYTES, b"\0") + carried,
+            rtmrs=self.guest.rtmrs,
+            mr_config_id=configuration,
+            debug=self.fault == "debug-td",
+        )
+
+    def _evidence_list(self, nonce: bytes) -> list[dict[str, Any]]:
+        found = [gpu.evidence(nonce) for gpu in self._gpus]
+        if self.fault == "stale-gpu-nonce":
+            found[-1] = self._gpus[-1].evidence(self._old_nonce)
+        if self.fault == "broken-gpu":
+            found[-1] = self._gpus[-1].evidence(nonce, signer=new_key("p384"))
+        return found
+
+    def _event_log(self) -> list[dict[str, Any]]:
+        log = list(self.guest.event_log)
+        if self.fault == "edited-event-log":
+            log[0] = {**log[0], "digest": hashlib.sha384(b"another firmware").hexdigest()}
+        return log
+
+    def _collateral(self, moment: datetime) -> dict[str, str]:
+        overrides: dict[str, Any] = {
+            "revoked-pck": {"revoked": ["pck"]},
+            "expired-collateral": {
+                "tcb_info": {"nextUpdate": show_time(moment - timedelta(hours=1))}
+            },
+            "out-of-date-tcb": {"tcb_status": "OutOfDate", "advisory_ids": ["INTEL-SA-00000"]},
+        }.get(self.fault or "", {})
+        day = timedelta(days=1)
+        return self.intel.collateral(
+            issue_date=moment - day, next_update=moment + 29 * day, **overrides
+        )
+
+    def _info(self) -> dict[str, Any]:
+        """What dstack's guest agent says of itself; the registers are in the quote too."""
+        guest = self.guest
+        rtmrs = {f"rtmr{index}": value.hex() for index, value in enumerate(guest.rtmrs)}
+        return {
+            "app_id": guest.app_id.hex(),
+            "app_name": "simulated",
+            "compose_hash": guest.compose_hash.hex(),
+            "tcb_info": {**rtmrs, "app_compose": guest.app_compose},
+        }
