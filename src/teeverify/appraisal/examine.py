@@ -7,7 +7,7 @@ is still examined; what a failed part would have had to carry is reported as not
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -29,6 +29,7 @@ from teeverify.roots import Roots
 __all__ = ["Examined", "ExaminedMachine", "Question", "examine"]
 
 T = TypeVar("T")
+_NONCE = slice(32, 64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,8 @@ class Question:
         at: The time of the appraisal.
         at_by: ``caller``, ``now``, or ``recorder`` when the source itself names it.
         nonce: The nonce that the evidence must carry, if there is one.
-        nonce_by: ``caller`` or ``recorder``.
+        nonce_by: ``caller``, ``recorder``, or ``evidence`` where nobody names one: then all parts
+            must still carry the same.
         roots: The trust anchors.
     """
 
@@ -84,20 +86,39 @@ def examine(evidence: Evidence, question: Question) -> Examined:
     Raises:
         ConfigurationError: The caller's own mistake; anything else becomes an observation.
     """
+    if question.nonce is None:
+        question = replace(question, nonce=_own_nonce(evidence), nonce_by="evidence")
     machines = tuple(_examine_machine(m, evidence, question) for m in evidence.machines)
     return Examined(evidence=evidence, question=question, machines=machines)
+
+
+def _own_nonce(evidence: Evidence) -> bytes | None:
+    """With no nonce asked for: the one of the first quote, so that the parts at least agree."""
+    for machine in evidence.machines:
+        if machine.quote is not None and machine.layout:
+            try:
+                return tdx.parse_quote(machine.quote).report_data[_NONCE]
+            except TeeVerifyError:
+                return None
+    return None
 
 
 def _examine_machine(machine: Machine, evidence: Evidence, question: Question) -> ExaminedMachine:
     seen = ExaminedMachine(machine=machine)
     if machine.quote is not None:
         seen.cpu = _cpu(seen, evidence, question)
-    if seen.cpu is not None:
+    if seen.cpu is not None and not seen.cpu.is_td and machine.role != "component":
+        error = BindingMismatch(
+            "the quote is of an SGX enclave, not of a VM", id="tdx.quote", want="a TDX quote"
+        )
+        seen.observations.append(Observation.failed(error, subject=machine.label))
+        seen.cpu = None
+    if seen.cpu is not None and seen.cpu.is_td:
         _event_log(seen, seen.cpu)
         _compose(seen, seen.cpu)
         if machine.layout:
             _binding(seen, seen.cpu, question)
-    elif machine.layout:
+    elif seen.cpu is None and machine.layout:
         seen.observations += _not_reached(
             ("code.event-log", "code.compose", "binding.report-data"), machine.label
         )
@@ -233,8 +254,7 @@ def _binding(seen: ExaminedMachine, cpu: tdx.Claims, question: Question) -> None
     machine = seen.machine
     label = machine.label
     report_data = cpu.quote.report_data
-    # Without any nonce to ask for, the layout is still compared: with the quote's own nonce.
-    nonce = question.nonce if question.nonce is not None else report_data[32:]
+    nonce = question.nonce if question.nonce is not None else report_data[_NONCE]
 
     def bind() -> Layout:
         _agree(machine, nonce)
@@ -261,7 +281,7 @@ def _binding(seen: ExaminedMachine, cpu: tdx.Claims, question: Question) -> None
 
 
 def _nonce(question: Question, nonce: bytes, label: str) -> Observation:
-    if question.nonce is None:
+    if question.nonce_by == "evidence":
         return Observation.absent(
             "freshness.nonce",
             "The quote carries a nonce, but nobody said which one was asked for.",
@@ -303,7 +323,9 @@ def _agree(machine: Machine, nonce: bytes) -> None:
 def _gpus(seen: ExaminedMachine, evidence: Evidence, question: Question) -> nvidia.Claims | None:
     def verify() -> nvidia.Claims:
         parsed = nvidia.parse_evidence(seen.machine.gpus)
-        nonce = question.nonce if question.nonce is not None else _quoted_nonce(seen, parsed)
+        nonce = question.nonce
+        if nonce is None:
+            nonce = parsed.devices[0].report.requester_nonce
         return nvidia.verify_evidence(
             parsed,
             evidence.nvidia_endorsements,
@@ -313,13 +335,6 @@ def _gpus(seen: ExaminedMachine, evidence: Evidence, question: Question) -> nvid
         )
 
     return _ordered(seen, nvidia.CHECKS, verify)
-
-
-def _quoted_nonce(seen: ExaminedMachine, parsed: nvidia.Evidence) -> bytes:
-    """With no nonce asked for: the one of the quote, so that CPU and GPU at least agree."""
-    if seen.cpu is not None and seen.layout is not None:
-        return seen.cpu.quote.report_data[32:]
-    return parsed.devices[0].report.requester_nonce
 
 
 def _nras(

@@ -198,14 +198,11 @@ class Policy:
         """Every effective value as a TOML file that :meth:`load` reads."""
         mapping = self.to_mapping()
         lines = [f"extends = {json.dumps(mapping.pop('extends'))}"]
-        entries = mapping.pop("code", [])
+        mapping.pop("code", None)
         for section, content in mapping.items():
             lines += ["", f"[{section}]"]
             lines += [f"{_toml_key(k)} = {json.dumps(v)}" for k, v in content.items()]
-        for entry in entries:
-            lines += ["", "[[code]]"]
-            lines += [f"{_toml_key(k)} = {json.dumps(v)}" for k, v in entry.items()]
-        return "\n".join(lines) + "\n"
+        return "\n".join(lines) + "\n" + self.references.to_toml()
 
 
 def _toml_key(key: str) -> str:

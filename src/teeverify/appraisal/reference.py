@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -119,8 +120,16 @@ class ReferenceValues:
                     },
                 )
                 for identity in identities
+                if identity.role != "compose-manager"  # the model's own machine once more
             )
         )
+
+    def to_toml(self) -> str:
+        """The entries as the ``[[code]]`` tables of a policy file."""
+        lines: list[str] = []
+        for entry in self.to_list():
+            lines += ["", "[[code]]", *(f"{k} = {json.dumps(v)}" for k, v in entry.items())]
+        return "\n".join([*lines, ""]) if lines else ""
 
     def to_list(self) -> list[dict[str, Any]]:
         """The entries in the structure of the TOML file."""

@@ -72,6 +72,7 @@ def summarise(  # noqa: PLR0913 -- everything that a result knows
         else:
             text = f"Genuine, but {_reservations(findings, policy, scope)}: {subject}."
             text += _unknown_code(findings)
+        text += _readers(findings, scope)
     return prefix[examined.question.roots.kind] + text
 
 
@@ -259,6 +260,14 @@ def _recorded(findings: Sequence[Finding]) -> str:
         if found is not None and found.outcome is Outcome.ASSERTED:
             things.append(name)
     return ", ".join(things[:-1]) + " and " + things[-1] if len(things) > 1 else "".join(things)
+
+
+def _readers(findings: Sequence[Finding], scope: Scope) -> str:
+    """Who else could read the prompt, unless that was shown to be nobody."""
+    channel = [f for f in findings if f.claim == "channel"]
+    if scope == "evidence" or any(f.outcome is Outcome.PROVEN for f in channel):
+        return ""
+    return " Whoever ends the TLS connection could read the request."
 
 
 def _unknown_code(findings: Sequence[Finding]) -> str:

@@ -117,6 +117,13 @@ class Verifier:
             ConfigurationError: A wrong argument.
             MalformedEvidence: The source has no known form.
         """
+        if scope not in (None, "answer", "endpoint", "evidence"):
+            raise ConfigurationError(
+                "no such scope",
+                id="usage.scope",
+                got=repr(scope)[:40],
+                want="answer, endpoint or evidence",
+            )
         evidence = self._with_endorsements(load_evidence(source, dialect=dialect))
         moment = now()
         question = self._question(evidence, nonce=nonce, at=at, moment=moment)

@@ -15,7 +15,12 @@ from typing import Literal, TypeAlias
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from teeverify.clock import show_time
-from teeverify.crypto.certificates import Certificate, parse_pem_chain, verify_path
+from teeverify.crypto.certificates import (
+    Certificate,
+    parse_pem_chain,
+    verify_path,
+    verify_signed_by,
+)
 from teeverify.crypto.crl import Crl, require_not_revoked, verify_crl
 from teeverify.crypto.ecdsa import verify_raw
 from teeverify.crypto.signed import load_issuer_key, verify_signed
@@ -275,7 +280,10 @@ def _require_root(
     id: str,
     what: str,
 ) -> None:
-    """Demand that a path ends with the root itself, so that none of its links is in its place."""
+    """Demand that a path ends with the root itself, and that it is as the root signed it.
+
+    Only its name and key are trusted; but its serial number is looked up in its revocation list.
+    """
     if (last.subject, last.spki) != (anchor.subject, anchor.spki):
         raise ChainInvalid(
             f"{what}: the chain does not end with the root",
@@ -283,6 +291,7 @@ def _require_root(
             got=ascii(last.common_name[:60]),
             want=anchor.name,
         )
+    verify_signed_by(last, last, id=id, what=what)
 
 
 def _p256(certificate: Certificate, id: str, what: str) -> ec.EllipticCurvePublicKey:

@@ -73,7 +73,7 @@ def _compare(candidates: list[CodeReference], seen: Identity, label: str) -> Obs
     if not best.reviewed:
         return Observation.asserted(
             "code.identity",
-            f"The same code as on {best.seen or 'an unknown day'}, which nobody reviewed.",
+            f"It is the same code as on {best.seen or 'an unknown day'}, which nobody reviewed.",
             by=f"a value pinned on {best.seen or 'an unknown day'}",
             subject=label,
             got=best.name,

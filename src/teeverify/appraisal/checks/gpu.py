@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from teeverify.appraisal.checks.subject import Subject
 from teeverify.appraisal.examine import ExaminedMachine
 from teeverify.appraisal.observation import Observation
+from teeverify.appraisal.policy import Policy
 from teeverify.errors import AppraisalFailed, EndorsementUnavailable
 
 __all__ = ["attachment", "binding", "measurements", "required", "revocation"]
@@ -15,43 +16,43 @@ _CODE = "the attested code"
 
 
 def required(subject: Subject) -> Iterator[Observation]:
-    """Count the verified GPUs, and look at their architectures."""
-    policy = subject.policy
-    count = subject.gpu_count
-    wanted = policy["gpu.count"]
-    architectures = sorted(
-        {d.architecture for m in subject.machines if m.gpus for d in m.gpus.devices}
-    )
-    foreign = [
-        a
-        for a in architectures
-        if policy["gpu.architectures"] and a not in policy["gpu.architectures"]
-    ]
-    said = wanted is not None and bool(policy["gpu.architectures"])
-    got = f"{count} {', '.join(architectures)}".strip()
-    if not count and not policy["gpu.required"]:
+    """Every machine that runs a model must have the GPUs that the policy wants, each its own."""
+    machines = subject.model_machines
+    for machine in machines:
+        yield _required(subject.policy, machine)
+    if not machines:
+        yield _required(subject.policy, None)
+
+
+def _required(policy: Policy, machine: ExaminedMachine | None) -> Observation:
+    label = machine.machine.label if machine else ""
+    gpus = machine.gpus.gpus if machine is not None and machine.gpus is not None else ()
+    architectures = sorted({gpu.architecture for gpu in gpus})
+    got = " ".join([str(len(gpus)), *architectures])
+    count, wanted = policy["gpu.count"], policy["gpu.architectures"]
+    if not gpus and not policy["gpu.required"]:
         text = "No GPU was verified, and your policy wants none (gpu.required = false)."
-        yield Observation.proven("gpu.required", text, concern=True)
-    elif not count or (wanted is not None and count != wanted) or foreign:
-        yield Observation.failed(
-            AppraisalFailed(
-                "no GPU was verified" if not count else "these are not the GPUs that you want",
-                id="gpu.required",
-                got=got,
-                want=f"{wanted if wanted is not None else 'at least 1'} "
-                f"{', '.join(policy['gpu.architectures'])}".strip(),
-                hint="Where no GPU is expected, the policy must say gpu.required = false.",
-            )
+        return Observation.proven("gpu.required", text, subject=label, concern=True)
+    right_kind = not wanted or set(architectures) <= set(wanted)
+    if not gpus or count not in (None, len(gpus)) or not right_kind:
+        want = " ".join(["at least 1" if count is None else str(count), *wanted])
+        error = AppraisalFailed(
+            "these are not the GPUs that you want" if gpus else "no GPU was verified",
+            id="gpu.required",
+            got=got,
+            want=want,
+            hint=None if gpus else "Where none is expected, say gpu.required = false.",
         )
-    elif policy["gpu.count_required"] and not said:
-        yield Observation.absent(
+        return Observation.failed(error, subject=label)
+    if policy["gpu.count_required"] and (count is None or not wanted):
+        return Observation.absent(
             "gpu.required",
             "The policy does not say how many GPUs of which architecture there must be.",
+            subject=label,
             got=got,
             want="gpu.count and gpu.architectures",
         )
-    else:
-        yield Observation.proven("gpu.required", f"{count} GPUs verified.", got=got)
+    return Observation.proven("gpu.required", f"{len(gpus)} GPUs.", subject=label, got=got)
 
 
 def _with_gpus(subject: Subject) -> Iterator[tuple[ExaminedMachine, str]]:

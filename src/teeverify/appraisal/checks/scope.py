@@ -9,9 +9,25 @@ from teeverify.appraisal.observation import Observation
 
 __all__ = ["kind", "roots", "time"]
 
+_RANK = {"evidence": 0, "endpoint": 1, "answer": 2}
+_WORDS = {
+    "evidence": "a bare component",
+    "endpoint": "the report of an endpoint, without an answer",
+    "answer": "an answer",
+}
+
 
 def kind(subject: Subject) -> Iterator[Observation]:
     """A bare component is no evidence of an endpoint, unless that was asked for."""
+    if _RANK[subject.scope_asked or "evidence"] > _RANK[subject.scope]:
+        yield Observation.absent(
+            "kind",
+            f"You asked to have {_WORDS[subject.scope_asked or 'evidence']} appraised, and this is "
+            f"{_WORDS[subject.scope]}.",
+            got=subject.scope,
+            want=subject.scope_asked,
+        )
+        return
     if subject.scope == "evidence":
         if subject.scope_asked == "evidence":
             text = "You asked for the evidence alone: it is tied to no answer and no endpoint."

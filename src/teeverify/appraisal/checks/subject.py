@@ -66,14 +66,3 @@ class Subject:
     def evidence_time(self) -> datetime:
         """When the evidence was made: recorded beside it, or the time of the appraisal."""
         return self.examined.evidence.recorded_at or self.examined.question.at
-
-    @property
-    def gpu_count(self) -> int:
-        """How many verified GPUs (not switches) there are."""
-        return sum(
-            1
-            for machine in self.machines
-            if machine.gpus is not None
-            for device in machine.gpus.devices
-            if device.device_type == "GPU"
-        )

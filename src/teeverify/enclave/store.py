@@ -1,0 +1,233 @@
+"""Where signatures wait to be fetched: SQLite, written once, read until their time is up.
+
+One thread owns the database. Writes that arrive together are committed together, so that a hundred
+streams that end at once cost one ``fsync``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias, TypeVar, cast
+
+from teeverify.clock import now
+from teeverify.errors import ConfigurationError
+
+__all__ = ["SignatureRecord", "SignatureStore", "StoreError"]
+
+T = TypeVar("T")
+Job: TypeAlias = tuple[Callable[[sqlite3.Connection], object], "Future[object]"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS signatures (
+    id TEXT NOT NULL,
+    algorithm TEXT NOT NULL,
+    text TEXT NOT NULL,
+    signature TEXT NOT NULL,
+    address TEXT NOT NULL,
+    stored_at INTEGER NOT NULL,
+    PRIMARY KEY (id, algorithm)
+) WITHOUT ROWID
+"""
+_INDEX = "CREATE INDEX IF NOT EXISTS by_time ON signatures (stored_at)"
+_INSERT = "INSERT INTO signatures VALUES (?, ?, ?, ?, ?, ?)"
+_SELECT = (
+    "SELECT text, signature, address FROM signatures"
+    " WHERE id = ? AND algorithm = ? AND stored_at > ?"
+)
+_MAX_BATCH = 256
+_PURGE_SECONDS = 60
+
+
+class StoreError(Exception):
+    """The store could not do what was asked; nothing was stored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignatureRecord:
+    """One signature over one answer.
+
+    Attributes:
+        id: The answer's id.
+        algorithm: ``ecdsa`` or ``ed25519``.
+        text: The text that was signed.
+        signature: The signature, as the field spells it.
+        address: The signer.
+    """
+
+    id: str
+    algorithm: str
+    text: str
+    signature: str
+    address: str
+
+
+class SignatureStore:
+    """Signatures by answer and algorithm.
+
+    Args:
+        path: A file that outlives the process (write-ahead log, synced at each commit); ``None``
+            keeps all in memory.
+        ttl_seconds: How long a signature can be fetched. Nothing is dropped before.
+
+    Raises:
+        ConfigurationError: The file is no such store, or cannot be opened.
+    """
+
+    def __init__(self, path: str | Path | None = None, *, ttl_seconds: int = 3600) -> None:
+        self._ttl = ttl_seconds
+        self._purged_at = 0
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._database = _open(path)
+        self._thread = threading.Thread(target=self._work, name="signature store", daemon=True)
+        self._thread.start()
+
+    async def put(self, records: Sequence[SignatureRecord]) -> None:
+        """Store the signatures of one answer, all or none; when this returns they are on disk.
+
+        Raises:
+            StoreError: There is one of that id already, or the disk says no.
+        """
+        stamp = _seconds()
+        rows = [(r.id, r.algorithm, r.text, r.signature, r.address, stamp) for r in records]
+
+        def insert(database: sqlite3.Connection) -> None:
+            database.executemany(_INSERT, rows)
+
+        await self._do(insert)
+
+    async def get(self, answer_id: str, algorithm: str) -> SignatureRecord | None:
+        """The signature of an answer; ``None`` where there is none, or its time is up.
+
+        Raises:
+            StoreError: The disk says no.
+        """
+
+        def select(database: sqlite3.Connection) -> tuple[str, str, str] | None:
+            oldest = _seconds() - self._ttl
+            found = database.execute(_SELECT, (answer_id, algorithm, oldest)).fetchone()
+            return cast("tuple[str, str, str] | None", found)
+
+        row = await self._do(select)
+        if row is None:
+            return None
+        text, signature, address = row
+        return SignatureRecord(
+            id=answer_id, algorithm=algorithm, text=text, signature=signature, address=address
+        )
+
+    async def withdraw(self, answer_id: str) -> None:
+        """Remove the signatures of an answer whose end never left.
+
+        Raises:
+            StoreError: The disk says no.
+        """
+
+        def delete(database: sqlite3.Connection) -> None:
+            database.execute("DELETE FROM signatures WHERE id = ?", (answer_id,))
+
+        await self._do(delete)
+
+    def close(self) -> None:
+        """Finish what was asked, and close."""
+        if self._thread.is_alive():
+            self._jobs.put(None)
+            self._thread.join()
+
+    async def _do(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        if not self._thread.is_alive():
+            raise StoreError("the store is closed")
+        done: Future[object] = Future()
+        self._jobs.put((action, done))
+        # Shielded: what was begun is finished, also when the one who asked is gone.
+        return cast("T", await asyncio.shield(asyncio.wrap_future(done)))
+
+    def _work(self) -> None:
+        with contextlib.closing(self._database):
+            while (first := self._jobs.get()) is not None:
+                batch, last = self._batch(first)
+                self._commit(batch)
+                if last:
+                    return
+
+    def _batch(self, first: Job) -> tuple[list[Job], bool]:
+        """Everything that waits now, in order, and whether the store is to close after it."""
+        batch = [first]
+        with contextlib.suppress(queue.Empty):
+            while len(batch) < _MAX_BATCH:
+                job = self._jobs.get_nowait()
+                if job is None:
+                    return batch, True
+                batch.append(job)
+        return batch, False
+
+    def _commit(self, batch: list[Job]) -> None:
+        """Do the jobs in one transaction; each fails alone, but a failed commit fails all."""
+        outcomes: list[tuple[Future[object], object, Exception | None]] = []
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            outcomes += [(done, *_attempt(self._database, action)) for action, done in batch]
+            self._purge()
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            with contextlib.suppress(sqlite3.Error):
+                self._database.execute("ROLLBACK")
+            outcomes = [(done, None, error) for _, done in batch]
+        for done, value, error in outcomes:
+            if error is None:
+                done.set_result(value)
+            else:
+                done.set_exception(StoreError(type(error).__name__))
+
+    def _purge(self) -> None:
+        """Drop what can no longer be fetched, once a minute."""
+        moment = _seconds()
+        if moment - self._purged_at >= _PURGE_SECONDS:
+            self._purged_at = moment
+            oldest = moment - self._ttl
+            self._database.execute("DELETE FROM signatures WHERE stored_at <= ?", (oldest,))
+
+
+def _attempt(
+    database: sqlite3.Connection, action: Callable[[sqlite3.Connection], object]
+) -> tuple[object, Exception | None]:
+    database.execute("SAVEPOINT one")
+    try:
+        value = action(database)
+    except sqlite3.IntegrityError as error:
+        database.execute("ROLLBACK TO one")
+        return None, error
+    finally:
+        database.execute("RELEASE one")
+    return value, None
+
+
+def _open(path: str | Path | None) -> sqlite3.Connection:
+    try:
+        database = sqlite3.connect(
+            ":memory:" if path is None else str(path),
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=5,
+        )
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute(_SCHEMA)
+        database.execute(_INDEX)
+        database.execute("SELECT id, algorithm, text, signature, address, stored_at FROM signatures")
+    except sqlite3.Error as error:
+        raise ConfigurationError(
+            f"the signature store cannot be opened: {error}", id="usage.store", got=str(path)
+        ) from None
+    return database
+
+
+def _seconds() -> int:
+    return int(now().timestamp())

@@ -1,0 +1,106 @@
+"""One flipped bit in every byte that is covered, of forged and of real quotes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from teeverify import tdx
+from teeverify.clock import from_unix
+from teeverify.errors import EndorsementUnavailable, EvidenceError, TeeVerifyError
+
+SIGNED_AND_KEYS = {
+    "header and body": range(632),
+    "signature": range(636, 700),
+    "attestation key": range(700, 764),
+    "QE report": range(770, 1154),
+    "QE report signature": range(1154, 1218),
+    "QE auth data size": range(1218, 1220),
+    "QE auth data": range(1220, 1252),
+}
+SIZES_AND_TYPES = (*range(632, 636), *range(764, 770), *range(1218, 1220), *range(1252, 1258))
+
+
+def flipped(raw: bytes, offset: int, bit: int) -> bytes:
+    data = bytearray(raw)
+    data[offset] ^= 1 << bit
+    return bytes(data)
+
+
+def refused(raw, endorsements, **options) -> None:
+    # A certification type of 1 to 4 means that the chain must come from elsewhere.
+    with pytest.raises((EvidenceError, EndorsementUnavailable)) as caught:
+        tdx.verify_quote(raw, endorsements, **options)
+    if isinstance(caught.value, EndorsementUnavailable):
+        assert tdx.parse_quote(raw).certification_type < 5
+
+
+@pytest.mark.parametrize("part", SIGNED_AND_KEYS)
+def test_forged_quote(forge, part):
+    raw, endorsements = forge.intel.quote(), forge.endorsements()
+    options = {"at": forge.at, "roots": forge.roots.roots}
+    assert tdx.verify_quote(raw, endorsements, **options)
+    for offset in SIGNED_AND_KEYS[part]:
+        refused(flipped(raw, offset, offset % 8), endorsements, **options)
+
+
+@pytest.mark.parametrize(("version", "body"), [(5, "1.0"), (5, "1.5"), (5, "1.5ex")])
+def test_forged_quotes_of_version_5(forge, version, body):
+    raw, endorsements = forge.intel.quote(version=version, body=body), forge.endorsements()
+    options = {"at": forge.at, "roots": forge.roots.roots}
+    signed = len(tdx.parse_quote(raw).signed_bytes)
+    for offset in (*range(60), *range(60, signed, 5), *range(signed, signed + 622, 5)):
+        refused(flipped(raw, offset, (offset * 3) % 8), endorsements, **options)
+
+
+def test_every_bit_of_sizes_and_types(forge):
+    raw, endorsements = forge.intel.quote(padding=70), forge.endorsements()
+    options = {"at": forge.at, "roots": forge.roots.roots}
+    for offset in SIZES_AND_TYPES:
+        for bit in range(8):
+            refused(flipped(raw, offset, bit), endorsements, **options)
+
+
+@pytest.mark.vectors
+@pytest.mark.parametrize("part", SIGNED_AND_KEYS)
+def test_real_quote(vectors, part):
+    raw, endorsements, at = _real(vectors)
+    for offset in SIGNED_AND_KEYS[part]:
+        refused(flipped(raw, offset, (offset * 5) % 8), endorsements, at=at)
+
+
+@pytest.mark.vectors
+def test_real_quote_sizes_and_types(vectors):
+    raw, endorsements, at = _real(vectors)
+    for offset in SIZES_AND_TYPES:
+        for bit in range(8):
+            refused(flipped(raw, offset, bit), endorsements, at=at)
+
+
+@pytest.mark.vectors
+def test_real_certificates(vectors):
+    """Of the PEM text only white space and the final NUL do not count."""
+    raw, endorsements, at = _real(vectors)
+    accepted = set()
+    for offset in range(1258, 4936, 3):
+        try:
+            tdx.verify_quote(flipped(raw, offset, 0), endorsements, at=at)
+        except TeeVerifyError:
+            continue
+        accepted.add(raw[offset : offset + 1])
+    assert accepted <= {b"\n", b"\0"}
+
+
+@pytest.mark.vectors
+def test_real_padding_does_not_count(vectors):
+    raw, endorsements, at = _real(vectors)
+    for offset in range(4936, 5006):
+        assert tdx.verify_quote(flipped(raw, offset, 7), endorsements, at=at)
+
+
+def _real(vectors):
+    raw = (vectors / "tdx/v4_b0c06f.quote.bin").read_bytes()
+    form = json.loads((vectors / "tdx/collateral_b0c06f_20250619.json").read_text())
+    endorsements, at = tdx.Endorsements.load(json.dumps(form)), from_unix(1751624191)
+    assert tdx.verify_quote(raw, endorsements, at=at)
+    return raw, endorsements, at
