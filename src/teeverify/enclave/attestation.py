@@ -80,11 +80,10 @@ class Attester:
         self._thread.shutdown(cancel_futures=True)
 
     def _gather(self, nonce: bytes, algorithm: KeyAlgorithm) -> bytes:
-        return json_bytes(
-            self._tee.report(
-                nonce,
-                key=self._keys.identities[algorithm],
-                public_key=self._keys.public_keys[algorithm],
-                model=self._model,
-            )
+        report = self._tee.report(
+            nonce,
+            key=self._keys.identities[algorithm],
+            public_key=self._keys.public_keys[algorithm],
+            model=self._model,
         )
+        return json_bytes(dict(report))

@@ -36,13 +36,21 @@ CREATE TABLE IF NOT EXISTS signatures (
     PRIMARY KEY (id, algorithm)
 ) WITHOUT ROWID
 """
-_INDEX = "CREATE INDEX IF NOT EXISTS by_time ON signatures (stored_at)"
+_OPENING = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    _SCHEMA,
+    "CREATE INDEX IF NOT EXISTS by_time ON signatures (stored_at)",
+    # Fails here, not at the first answer, where the file holds another table of that name.
+    "SELECT id, algorithm, text, signature, address, stored_at FROM signatures LIMIT 1",
+)
 _INSERT = "INSERT INTO signatures VALUES (?, ?, ?, ?, ?, ?)"
 _SELECT = (
     "SELECT text, signature, address FROM signatures"
     " WHERE id = ? AND algorithm = ? AND stored_at > ?"
 )
 _MAX_BATCH = 256
+_LOCK_SECONDS = 5
 _PURGE_SECONDS = 60
 
 
@@ -145,6 +153,7 @@ class SignatureStore:
         if not self._thread.is_alive():
             raise StoreError("the store is closed")
         done: Future[object] = Future()
+        done.set_running_or_notify_cancel()
         self._jobs.put((action, done))
         # Shielded: what was begun is finished, also when the one who asked is gone.
         return cast("T", await asyncio.shield(asyncio.wrap_future(done)))
@@ -210,19 +219,19 @@ def _attempt(
 
 
 def _open(path: str | Path | None) -> sqlite3.Connection:
+    database: sqlite3.Connection | None = None
     try:
         database = sqlite3.connect(
             ":memory:" if path is None else str(path),
             isolation_level=None,
             check_same_thread=False,
-            timeout=5,
+            timeout=_LOCK_SECONDS,
         )
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-        database.execute(_SCHEMA)
-        database.execute(_INDEX)
-        database.execute("SELECT id, algorithm, text, signature, address, stored_at FROM signatures")
+        for statement in _OPENING:
+            database.execute(statement)
     except sqlite3.Error as error:
+        if database is not None:
+            database.close()
         raise ConfigurationError(
             f"the signature store cannot be opened: {error}", id="usage.store", got=str(path)
         ) from None
