@@ -149,7 +149,11 @@ class TestParse:
         reason = x509.CRLReason(x509.ReasonFlags.key_compromise)
         held = x509.CRLReason(x509.ReasonFlags.certificate_hold)
         for value in (reason, held, x509.InvalidityDate(datetime(2024, 1, 1))):  # noqa: DTZ001
-            assert read(p256.ca.crl([3], entry_extensions=[(value, False)])).revoked == {3}
+            for critical in (True, False):
+                odd = [(value, critical)]
+                assert read(p256.ca.crl([3], entry_extensions=odd)).revoked == {3}
+        unknown = [("1.2.3.4", b"\x05\x00", False)]
+        assert read(p256.ca.crl([3], entry_extensions=unknown)).revoked == {3}
         removed = x509.CRLReason(x509.ReasonFlags.remove_from_crl)
         refused(p256.ca.crl([3], entry_extensions=[(removed, False)]))
         refused(p256.ca.crl([3], entry_extensions=[("1.2.3.4", b"\x05\x00", True)]))

@@ -53,6 +53,10 @@ def test_encoded_keeps_every_byte(tools, size):
         "04",
         "0401",
         "0480",
+        "0480" + "00" * 128,
+        "04800000",
+        "1f00",
+        "bf00",
         "048000",
         "04810161",  # shorter forms exist
         "04817f" + "00" * 127,

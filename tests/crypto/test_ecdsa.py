@@ -101,7 +101,8 @@ class TestBoth:
         key = KEYS[curve].public_key()
         r, s, size = pair_of(KEYS[curve])
         raw = raw_of(r, s, size)
-        for signature in (b"", raw[:-1], raw + b"\0", b"\0" + raw, raw * 2, raw[:size]):
+        between = raw[:size] + b"\0" + raw[size:]
+        for signature in (b"", raw[:-1], raw + b"\0", b"\0" + raw, raw * 2, raw[:size], between):
             refused(verify_raw, key, signature)
         refused(verify_raw, key, encode_dss_signature(r, s))
         refused(verify_der, key, raw)

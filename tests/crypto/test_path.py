@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,8 +96,13 @@ class TestAnchors:
 
     def test_issuer_that_is_no_anchor(self, p256, at, tools):
         stranger = Authority.root("Stranger")
-        error = refused(ChainInvalid, [tools.read(stranger.issue("X"))], p256.anchors, at)
+        leaf = stranger.issue("X", organisation=None)
+        error = refused(ChainInvalid, [tools.read(leaf)], p256.anchors, at)
         assert "unknown issuer" in error.message
+        assert "--unsafe-test-roots" in error.hint
+        real = Authority.root("Stranger", organisation="Somebody")
+        error = refused(ChainInvalid, [tools.read(real.issue("X"))], p256.anchors, at)
+        assert "--unsafe-test-roots" in error.hint
 
     def test_an_anchor_alone_is_no_path(self, p256, at):
         error = refused(ChainInvalid, p256.chain[2:], p256.anchors, at)
@@ -280,6 +286,32 @@ class TestAlgorithms:
     def test_p384_with_another_hash(self, p384, at, tools, signing_hash):
         chain = below(tools, p384.ca, p384.root, signing_hash=signing_hash)
         refused(SignatureInvalid, chain, p384.anchors, at)
+
+    def test_right_signature_under_a_wrong_label(self, p256, p384, rsa_root, at, tools):
+        """The signature is over the curve's own hash; only the algorithm's name is another."""
+        labels = {
+            "ecdsa-with-SHA256": bytes.fromhex("06082a8648ce3d040302"),
+            "ecdsa-with-SHA384": bytes.fromhex("06082a8648ce3d040303"),
+            "sha256WithRSA": bytes.fromhex("06092a864886f70d01010b"),
+            "sha1WithRSA": bytes.fromhex("06092a864886f70d010105"),
+        }
+        for root, own, other in (
+            (p256.root, "ecdsa-with-SHA256", "ecdsa-with-SHA384"),
+            (p384.root, "ecdsa-with-SHA384", "ecdsa-with-SHA256"),
+            (rsa_root, "sha256WithRSA", "sha1WithRSA"),
+        ):
+            sent = root.issue("Test Leaf", curve="p256").certificate
+            tbs = sent.tbs_certificate_bytes.replace(labels[own], labels[other])
+            algorithm = tools.tlv(0x30, labels[other], b"\x05\x00" if root is rsa_root else b"")
+            if root is rsa_root:
+                signature = root.key.sign(tbs, padding.PKCS1v15(), hashes.SHA256())
+            else:
+                digest = hashes.SHA256() if root is p256.root else hashes.SHA384()
+                signature = root.key.sign(tbs, ec.ECDSA(digest))
+            der = tools.tlv(0x30, tbs, algorithm, tools.tlv(3, b"\0", signature))
+            chain = [parse_certificate(der, id="x", what="y"), tools.read(root)]
+            error = refused(SignatureInvalid, chain, [tools.anchor_of(root)], at)
+            assert "algorithm" in error.message
 
     def test_issuer_on_another_curve(self, p256, at, tools):
         ca = p256.root.issue("CA", ca=True, curve="p521")

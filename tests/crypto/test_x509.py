@@ -92,9 +92,10 @@ class TestRefused:
     @pytest.mark.parametrize("serial", ["00", "80", "ff", "", "0001", "01" + "ff" * 20])
     def test_serial_number(self, make, tools, serial):
         """Zero, negative, empty, padded and longer than 160 bits (RFC 5280 section 4.1.2.2)."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            refused(make(serial=tools.tlv(2, bytes.fromhex(serial))))
+        for action in ("error", "ignore"):
+            with warnings.catch_warnings():
+                warnings.simplefilter(action)
+                refused(make(serial=tools.tlv(2, bytes.fromhex(serial))))
 
     def test_longest_serial_number(self, make, tools):
         """Intel's serial numbers use the top bit of 20 bytes."""
@@ -109,6 +110,12 @@ class TestRefused:
         odd = bytes.fromhex("300c06082a8648ce3d0403020500")
         with warnings.catch_warnings():
             warnings.simplefilter("error")
+            assert "parameters" in refused(make(algorithm=odd, outer=odd)).message
+
+    def test_ecdsa_with_null_parameters_where_warnings_are_ignored(self, make):
+        odd = bytes.fromhex("300c06082a8648ce3d0403020500")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             assert "parameters" in refused(make(algorithm=odd, outer=odd)).message
 
     def test_signature_with_unused_bits(self, make, tools):
@@ -325,12 +332,16 @@ class TestPem:
         assert self.read(pem + b"\0", trailing_nul=True) == self.read(pem)
         assert self.read(pem.decode("ascii") + "\0", trailing_nul=True) == self.read(pem)
         assert self.read(pem, trailing_nul=True) == self.read(pem)
+        assert self.read(pem.rstrip(), trailing_nul=True) == self.read(pem)
         self.refused(pem + b"\0\0", trailing_nul=True)
         self.refused(pem + b"\0\n", trailing_nul=True)
         self.refused(b"\0", trailing_nul=True)
 
     def test_other_labels(self, pem):
         self.refused(pem.replace(b"CERTIFICATE", b"X509 CRL"))
+        self.refused(pem.replace(b"CERTIFICATE", b"certificate"))
+        self.refused(pem.replace(b"-----BEGIN CERTIFICATE-----", b"-" * 27, 1))
+        self.refused(pem.replace(b"-----END CERTIFICATE-----", b"-" * 25, 1))
         self.refused(pem.replace(b"BEGIN CERTIFICATE", b"BEGIN TRUSTED CERTIFICATE"))
         self.refused(pem.replace(b"END CERTIFICATE", b"END X509 CRL"))
         self.refused(pem.replace(b"-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----", b""))
@@ -346,7 +357,8 @@ class TestPem:
     def test_caps(self, pem):
         self.refused(pem, max_certificates=2)
         assert len(self.read(pem, max_certificates=3)) == 3
-        self.refused(b" " * (8 * 64 * 1024 + 1))
+        with pytest.raises(MalformedEvidence, match="too large"):
+            self.read(pem + b" " * (8 * 64 * 1024))
         self.refused(pem * 3)
 
     def test_error_names_the_certificate(self, pem, p256):

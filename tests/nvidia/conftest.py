@@ -60,3 +60,46 @@ def refused(verify) -> Callable[..., TeeVerifyError]:
         return caught.value
 
     return run
+
+
+@pytest.fixture(scope="session")
+def entries(vendor, nonce):
+    return vendor.evidence_list(nonce, 2)
+
+
+@pytest.fixture(scope="session")
+def devices(verify, entries):
+    return verify(entries).devices
+
+
+@pytest.fixture(scope="session")
+def check(devices, nonce, at, roots):
+    def run(answer: bytes, jwks: bytes, **arguments) -> nvidia.NrasClaims:
+        given = {"nonce": nonce, "devices": devices, "at": at, "roots": roots, **arguments}
+        return nvidia.verify_answer(answer, jwks, **given)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def ask(check, vendor, entries, nonce, at):
+    """Have NRAS answer with something overridden, and verify that."""
+
+    def run(arguments: dict | None = None, **overrides) -> nvidia.NrasClaims:
+        return check(*vendor.nras_answer(entries, nonce, at, **overrides), **(arguments or {}))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def no(ask):
+    """Demand that such an answer is refused with this class and check id."""
+
+    def run(want: type[TeeVerifyError], check_id: str, *args, **overrides) -> TeeVerifyError:
+        with pytest.raises(TeeVerifyError) as caught:
+            ask(*args, **overrides)
+        assert (type(caught.value), caught.value.id) == (want, check_id), caught.value
+        assert check_id in {item.id for item in nvidia.NRAS_CHECKS}
+        return caught.value
+
+    return run

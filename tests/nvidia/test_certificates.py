@@ -227,12 +227,13 @@ def test_only_p384(vendor, nonce, verify, part, curve):
     "change",
     [
         {"ca": False},
-        {"ca": None},
+        {"ca": False, "key_usage": ("key_cert_sign",)},
+        {"ca": None, "key_usage": ("key_cert_sign",)},
         {"key_usage": ("digital_signature",)},
         {"key_usage": None},
         {"signer": new_key("p384")},
     ],
-    ids=["no CA", "no constraints", "other usage", "no usage", "other signer"],
+    ids=["nothing", "no CA", "no constraints", "other usage", "no usage", "other signer"],
 )
 def test_issuer_that_may_not_issue(vendor, nonce, verify, part, change):
     entry = vendor.gpu(0).evidence(nonce, **{part: change})
@@ -256,6 +257,7 @@ def test_path_length_exceeded(vendor, nonce, refused, part, length):
     "change",
     [
         {"ca": True, "key_usage": ("digital_signature", "key_cert_sign")},
+        {"ca": True, "key_usage": ("digital_signature",)},
         {"ca": True},
         {"key_usage": ("key_agreement",)},
         {"key_usage": ("digital_signature", "key_cert_sign")},
@@ -292,12 +294,14 @@ def test_outside_its_dates_is_undecided(vendor, nonce, refused, part, dates):
 
 def test_dates_of_known_issuers_are_looked_at_again(vendor, nonce, verify, refused):
     kept = nvidia.Endorsements()
-    entries = vendor.evidence_list(nonce)
+    end = {"not_after": datetime(2027, 1, 1, tzinfo=timezone.utc)}
+    entries = [vendor.gpu(0).evidence(nonce, provisioner=end)]
     verify(entries, endorsements=kept)
     verify(entries, endorsements=kept)
     refused(
-        entries, EndorsementUnavailable, "gpu.chain", endorsements=kept, at="2019-01-01T00:00:00Z"
+        entries, EndorsementUnavailable, "gpu.chain", endorsements=kept, at="2028-01-01T00:00:00Z"
     )
+    verify(vendor.evidence_list(nonce), endorsements=kept, at="2028-01-01T00:00:00Z")
 
 
 def test_known_issuers_count_for_their_roots_only(vendor, nonce, verify, refused):

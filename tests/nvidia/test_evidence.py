@@ -21,11 +21,6 @@ def malformed(raw, field: str = "") -> MalformedEvidence:
     return caught.value
 
 
-@pytest.fixture(scope="session")
-def entries(vendor, nonce):
-    return vendor.evidence_list(nonce, 2)
-
-
 @pytest.mark.parametrize(
     "raw",
     [

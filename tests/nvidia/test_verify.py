@@ -426,7 +426,7 @@ def test_wrong_endorsements_and_evidence(vendor, nonce, verify):
 
 
 def test_checks_are_described_once():
-    checks = (*nvidia.CHECKS, *nvidia.NRAS_CHECKS, *nvidia.SEPARATE_CHECKS)
+    checks = (*nvidia.CHECKS, *nvidia.NRAS_CHECKS)
     assert len({check.id for check in checks}) == len(checks)
     assert all(check.proves.endswith(".") and check.fix.endswith(".") for check in checks)
     assert [check.id for check in nvidia.CHECKS] == [

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+
 from teeverify import tdx
 from teeverify.clock import UTC
 from teeverify.roots import UnsafeTestRoots

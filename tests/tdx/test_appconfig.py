@@ -7,6 +7,7 @@ import json
 import pickle
 
 import pytest
+
 from teeverify import tdx
 from teeverify.errors import BindingMismatch, ConfigurationError, MalformedEvidence
 from teeverify.simulator.dstack import Dstack
@@ -145,7 +146,7 @@ def test_documents_of_version_3(forge, document, error):
 
 
 def test_wrong_arguments(forge):
-    quote, log = evidence(forge, GUEST)
+    _quote, log = evidence(forge, GUEST)
     other, _ = evidence(forge, Dstack())
     with pytest.raises(ConfigurationError):
         tdx.verify_app_compose(GUEST.app_compose, other, log)

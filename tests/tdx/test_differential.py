@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from teeverify import tdx
 from teeverify.errors import TeeVerifyError
 from teeverify.simulator.intel import CORRUPTIBLE
@@ -33,7 +34,7 @@ def ours(forge, raw, form):
     ("version", "body"), [(3, "sgx"), (4, "1.0"), (5, "1.0"), (5, "1.5"), (5, "1.5ex")]
 )
 def test_it_reads_the_same_fields(forge, version, body):
-    names = {field for field in tdx.TdReport.__slots__ if field not in {"tee_tcb_svn"}}
+    names = {field for field in tdx.TdReport.__slots__ if field != "tee_tcb_svn"}
     values = {}
     if body != "sgx":
         base = tdx.parse_quote(forge.intel.quote(version=version, body=body)).td
@@ -64,9 +65,7 @@ def test_it_reads_the_same_fields(forge, version, body):
 @pytest.mark.parametrize("ca", ["platform", "processor"])
 def test_it_accepts_what_we_accept(make_forge, version, body, ca):
     forge = make_forge(ca=ca)
-    kinds = (
-        {"tcb_info": {"id": "SGX"}, "qe_identity": {"id": "QE"}} if body == "sgx" else {}
-    )
+    kinds = {"tcb_info": {"id": "SGX"}, "qe_identity": {"id": "QE"}} if body == "sgx" else {}
     raw, form = forge.intel.quote(version=version, body=body), forge.intel.collateral(**kinds)
     assert ours(forge, raw, form) == theirs(forge, raw, form) == "UpToDate"
 

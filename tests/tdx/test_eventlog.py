@@ -8,6 +8,7 @@ import json
 import pickle
 
 import pytest
+
 from teeverify import tdx
 from teeverify.errors import BindingMismatch, ConfigurationError, MalformedEvidence
 from teeverify.simulator.dstack import Dstack
@@ -287,9 +288,7 @@ def test_known_answer_of_version_1():
 def test_only_verification_makes_claims(forge):
     found = verified(forge, GUEST)
     with pytest.raises(ConfigurationError):
-        tdx.EventLogClaims(
-            log=found.log, quote=found.quote, identity=found.identity, seal=object()
-        )
+        tdx.EventLogClaims(log=found.log, quote=found.quote, identity=found.identity, seal=object())
     with pytest.raises(ConfigurationError):
         pickle.dumps(found)
 
@@ -309,6 +308,12 @@ def test_a_log_object_cannot_declare_itself_authenticated(forge):
     quote = tdx.parse_quote(forge.intel.quote(rtmrs=log.rtmrs))
     with pytest.raises(MalformedEvidence):
         tdx.verify_event_log(log, quote)
+
+
+def test_a_log_object_cannot_state_other_registers_than_its_events_give(forge):
+    log = tdx.EventLog(events=(), rtmrs=GUEST.rtmrs)
+    with pytest.raises(BindingMismatch):
+        tdx.verify_event_log(log, quote_of(forge, GUEST))
 
 
 def test_a_log_needs_the_quote_of_a_vm(forge):

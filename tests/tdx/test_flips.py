@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from teeverify import tdx
 from teeverify.clock import from_unix
 from teeverify.errors import EndorsementUnavailable, EvidenceError, TeeVerifyError

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from teeverify.errors import MalformedEvidence
 from teeverify.simulator.intel_pck import SimulatedPlatform
 from teeverify.tdx.pck import parse_pck_extension
@@ -73,15 +76,20 @@ def test_fields_of_another_form(overrides):
     [
         ("0101ff", "010101"),  # TRUE is FF
         ("0a0101", "020101"),  # an INTEGER where an ENUMERATED must be
-        ("0203009c40", "0204009c40"),
-        ("0202009c40"[:6] + "80", "020180"),  # negative
+        ("0203009c40", "020300ffff"),  # 65535 is the last allowed
+        ("0203009c40", "0203800000"),  # negative
+        ("0203009c40", "0203010000"),  # 65536
+        ("020200ff", "0202ffff"),  # negative
+        ("020200ff", "0202007f"),  # not the shortest
     ],
 )
-def test_values_that_are_not_der(old, new):
+def test_values_that_are_not_der_or_out_of_range(old, new):
     value = extension()
     changed = value.replace(bytes.fromhex(old), bytes.fromhex(new), 1)
-    if changed == value:
-        pytest.skip("not in this encoding")
+    assert changed != value
+    if new == "020300ffff":
+        assert parse_pck_extension(changed, platform=True).tcb.pce_svn == 65535
+        return
     with pytest.raises(MalformedEvidence):
         parse_pck_extension(changed, platform=True)
 
@@ -95,14 +103,45 @@ def test_every_prefix_and_any_suffix_is_refused():
         parse_pck_extension(value + b"\0", platform=True)
 
 
-def test_a_field_twice_or_of_another_arc_is_refused():
-    # SEQUENCE of the PPID field twice.
-    ppid = bytes.fromhex("301e060a2a864886f84d010d01010410") + bytes(16)
-    other = bytes.fromhex("301e060a2a864886f84d010d02010410") + bytes(16)
-    for fields in (ppid + ppid, other):
-        value = bytes([0x30, len(fields)]) + fields
+def sequence(content: bytes) -> bytes:
+    return b"\x30\x82" + len(content).to_bytes(2, "big") + content
+
+
+PAIR = bytes.fromhex("301e060a2a864886f84d010d01010410") + bytes(16)  # the PPID
+
+
+@pytest.mark.parametrize(
+    ("pair", "accepted"),
+    [
+        (PAIR.replace(b"\x0d\x01\x01", b"\x0d\x01\x08"), True),  # a number not known yet
+        (PAIR, False),  # the same twice
+        (PAIR.replace(b"\x0d\x01\x01", b"\x0d\x02\x08"), False),  # another arc
+        (PAIR + b"\x05\x00", False),
+    ],
+)
+def test_one_more_field(pair, accepted):
+    value = extension()
+    content = value[4:]
+    assert value == sequence(content)
+    if accepted:
+        assert parse_pck_extension(sequence(content + pair), platform=True)
+    else:
         with pytest.raises(MalformedEvidence):
-            parse_pck_extension(value, platform=False)
+            parse_pck_extension(sequence(content + pair), platform=True)
+
+
+def test_one_more_svn():
+    value = extension()
+    start = value.index(bytes.fromhex("060a2a864886f84d010d0102")) + 12
+    size = int.from_bytes(value[start + 2 : start + 4], "big")
+    tcb = value[start + 4 : start + 4 + size]
+    more = bytes.fromhex("3010060b2a864886f84d010d010213020100")
+    field = bytes.fromhex("060a2a864886f84d010d0102") + sequence(tcb + more)
+    # The PPID field before it, this field, and those after it.
+    before, after = value[4 : start - 12 - 4], value[start + 4 + size :]
+    assert sequence(before + sequence(value[start - 12 : start + 4 + size]) + after) == value
+    with pytest.raises(MalformedEvidence, match="19 fields"):
+        parse_pck_extension(sequence(before + sequence(field) + after), platform=True)
 
 
 @settings(max_examples=300, deadline=None)
@@ -110,7 +149,5 @@ def test_a_field_twice_or_of_another_arc_is_refused():
 def test_mutations_raise_nothing_else(position, value):
     data = bytearray(extension())
     data[position % len(data)] = value
-    try:
+    with contextlib.suppress(MalformedEvidence):
         parse_pck_extension(bytes(data), platform=True)
-    except MalformedEvidence:
-        pass

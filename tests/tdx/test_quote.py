@@ -8,6 +8,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from teeverify import tdx
 from teeverify.errors import ConfigurationError, MalformedEvidence, TeeVerifyError
 from teeverify.tdx.quote import BODY_SIZES, BodyType

@@ -6,6 +6,7 @@ from datetime import datetime
 from itertools import permutations
 
 import pytest
+
 from teeverify import tdx
 from teeverify.clock import UTC
 from teeverify.errors import MalformedEvidence, TcbRejected
@@ -118,9 +119,7 @@ def test_launch_and_current_are_both_reported(forge, body):
     assert claims.launch_tcb_status is S.OUT_OF_DATE
     assert claims.current_tcb_status is S.UP_TO_DATE
     assert claims.advisory_ids == ("INTEL-SA-M1",)
-    downgraded = forge.intel.quote(
-        version=5, body=body, tee_tcb_svn=newer, tee_tcb_svn_2=SVN_1_4
-    )
+    downgraded = forge.intel.quote(version=5, body=body, tee_tcb_svn=newer, tee_tcb_svn_2=SVN_1_4)
     claims = forge.verify(downgraded, forge.endorsements(tcb_info=info))
     assert claims.tcb_status is S.UP_TO_DATE
     assert claims.current_tcb_status is S.OUT_OF_DATE
@@ -317,7 +316,7 @@ def test_where_intel_calls_no_level_up_to_date_the_newest_good_one_counts(forge)
         {"issueDate": "2026-06-29"},
         {"issueDate": "2026-06-29T02:06:57+02:00"},
         {"nextUpdate": "2026-13-29T02:06:57Z"},
-        {"nextUpdate": "２026-06-29T02:06:57Z"},
+        {"nextUpdate": "\uff12026-06-29T02:06:57Z"},
         {"nextUpdate": None},
         {"fmspc": "90c06f0000"},
         {"fmspc": "90c06f00000g"},

@@ -29,6 +29,7 @@ from teeverify.errors import (
 __all__ = ["appraise_examined"]
 
 _WORST_FIRST = (EXIT_WRONG, EXIT_UNDECIDED, EXIT_POLICY, EXIT_SATISFIED)
+_REFUSALS = (EXIT_WRONG, EXIT_UNDECIDED, EXIT_POLICY)
 _CLAIM_ORDER = {name: index for index, name in enumerate(CLAIM_NAMES)}
 
 
@@ -162,7 +163,7 @@ def _severity(seen: Observation, level: Level) -> tuple[Severity, int]:
     if seen.outcome is Outcome.FAILED and (
         seen.hard or not isinstance(seen.error, AppraisalFailed)
     ):
-        return Severity.REFUSES, seen.error.exit_code if seen.error else EXIT_WRONG
+        return Severity.REFUSES, _refusal(seen, EXIT_WRONG)
     enough: Mapping[Outcome, tuple[Level, ...]] = {
         Outcome.PROVEN: ("note", "warn", "asserted", "proven"),
         Outcome.ASSERTED: ("note", "warn", "asserted"),
@@ -170,11 +171,18 @@ def _severity(seen: Observation, level: Level) -> tuple[Severity, int]:
         Outcome.FAILED: ("note", "warn"),
     }
     if level not in enough[seen.outcome]:
-        return Severity.REFUSES, seen.error.exit_code if seen.error else EXIT_POLICY
+        return Severity.REFUSES, _refusal(seen, EXIT_POLICY)
     good = seen.outcome is Outcome.PROVEN and not seen.concern
     if good or level == "note":
         return Severity.INFORMS, EXIT_SATISFIED
     return Severity.WARNS, EXIT_SATISFIED
+
+
+def _refusal(seen: Observation, otherwise: int) -> int:
+    """The exit code of what refuses: never one that a verdict does not know, or it would pass."""
+    if seen.error is None:
+        return otherwise
+    return seen.error.exit_code if seen.error.exit_code in _REFUSALS else EXIT_WRONG
 
 
 def _signer(examined: Examined, answer: SignedAnswer | None) -> SigningKey | None:

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 from teeverify import nvidia, tdx
 from teeverify.binding import SigningKey
 
-__all__ = ["Evidence", "EvidenceKind", "Machine", "Role", "Scope"]
+__all__ = ["Evidence", "EvidenceKind", "Machine", "RecordedAnswer", "Role", "Scope"]
 
 Role: TypeAlias = Literal["model", "gateway", "compose-manager", "component"]
 EvidenceKind: TypeAlias = Literal["endpoint", "component", "none"]
@@ -55,6 +55,21 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedAnswer:
+    """An answer that was kept with the evidence of its signer, as receipts keep it. Untrusted.
+
+    Attributes:
+        signature: What the signature route returned.
+        answer: The answer's bytes; ``None`` where only their hash was kept.
+        request: The request's bytes; ``None`` where only their hash was kept.
+    """
+
+    signature: bytes
+    answer: bytes | None
+    request: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """Everything that one source holds. Untrusted: nothing in it was verified.
 
@@ -69,6 +84,8 @@ class Evidence:
         recorded_at: The time recorded beside it.
         tdx_endorsements: Intel's collateral found beside it.
         nvidia_endorsements: NVIDIA's answers found beside it.
+        answer: An answer that was kept with it.
+        live: Whether it was fetched here, by who appraises it, and only now.
         notes: What was left aside, and why.
     """
 
@@ -81,6 +98,8 @@ class Evidence:
     recorded_at: datetime | None = None
     tdx_endorsements: tdx.Endorsements | None = None
     nvidia_endorsements: nvidia.Endorsements | None = None
+    answer: RecordedAnswer | None = None
+    live: bool = False
     notes: tuple[str, ...] = field(default=())
 
     @property

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from teeverify.appraisal.presets import LEVELS, PARAMETERS, ROWS, Level, Parameter, PresetName
-from teeverify.appraisal.reference import ReferenceValues
+from teeverify.appraisal.reference import ReferenceValues, toml_value
 from teeverify.errors import ConfigurationError
 
 if sys.version_info >= (3, 11):
@@ -24,6 +25,7 @@ else:
 __all__ = ["Policy"]
 
 _MAX_POLICY_BYTES = 1024 * 1024
+_MOST = 100_000_000  # of days, what a timedelta can hold
 _ROWS = {row.id: row for row in ROWS}
 _PARAMETERS = {parameter.name: parameter for parameter in PARAMETERS}
 _SECTIONS = {name.partition(".")[0] for name in _PARAMETERS}
@@ -90,14 +92,15 @@ class Policy:
             ConfigurationError: The file cannot be read, or holds anything that a policy does not
                 know: a typo must never leave a check out.
         """
-        file = Path(path)
         try:
-            raw = file.read_bytes()
-        except OSError as error:
+            file = Path(path)
+            with file.open("rb") as stream:
+                raw = stream.read(_MAX_POLICY_BYTES + 1)
+        except (OSError, ValueError, TypeError) as error:
             raise ConfigurationError(
-                f"the policy file cannot be read: {error.strerror}",
+                f"the policy file cannot be read: {getattr(error, 'strerror', None) or 'no path'}",
                 id="usage.policy",
-                got=str(path),
+                got=ascii(path)[:200],
                 want="genuine, strict, or a TOML file",
             ) from None
         if len(raw) > _MAX_POLICY_BYTES:
@@ -117,6 +120,8 @@ class Policy:
         Raises:
             ConfigurationError: An unknown key, or a value of the wrong kind.
         """
+        if not isinstance(mapping, Mapping) or not all(isinstance(key, str) for key in mapping):
+            raise _wrong("form", mapping, "a table")
         extends = mapping.get("extends", "genuine")
         if extends not in ("genuine", "strict"):
             raise _wrong("extends", extends, "genuine or strict")
@@ -201,7 +206,7 @@ class Policy:
         mapping.pop("code", None)
         for section, content in mapping.items():
             lines += ["", f"[{section}]"]
-            lines += [f"{_toml_key(k)} = {json.dumps(v)}" for k, v in content.items()]
+            lines += [f"{_toml_key(k)} = {toml_value(v)}" for k, v in content.items()]
         return "\n".join(lines) + "\n" + self.references.to_toml()
 
 
@@ -253,10 +258,14 @@ def _checked(parameter: Parameter, value: object) -> object:
         good = isinstance(value, list) and all(type(item) is parameter.item for item in value)
         if not good:
             raise _wrong(parameter.name, value, f"a list of {parameter.item.__name__}")
-        return list(value)  # type: ignore[call-overload]
+        items: list[str] = list(value)  # type: ignore[call-overload]
+        for item in items:  # a misspelt name would be compared with nothing
+            if not re.fullmatch(parameter.form, item):
+                raise _wrong(parameter.name, item, parameter.form.replace("|", ", "))
+        return items
     kind = parameter.item if parameter.genuine is None else type(parameter.genuine)
-    if type(value) is not kind or (isinstance(value, int) and value < 0):
-        raise _wrong(parameter.name, value, f"a value of type {kind.__name__}, not negative")
+    if type(value) is not kind or (isinstance(value, int) and not 0 <= value <= _MOST):
+        raise _wrong(parameter.name, value, f"a value of type {kind.__name__}, 0 to {_MOST}")
     if parameter.name == "verdict.accept" and value not in ("warning", "affirming"):
         raise _wrong(parameter.name, value, "warning or affirming")
     return value

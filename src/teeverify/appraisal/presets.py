@@ -55,6 +55,7 @@ class Parameter:
         wish: Whether it is the user's own expectation, which then counts for the tier as it is;
             otherwise the tier is computed with the value of ``strict``.
         item: Type of the items, for lists; or of the value where the preset has ``None``.
+        form: What each item of a list must match.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Parameter:
     asks: str
     wish: bool = False
     item: type = str
+    form: str = r".+"
 
 
 _TCB_TOLERATED = ["ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded"]
@@ -72,8 +74,12 @@ _TCB_GRACED = [
     "TDRelaunchAdvised",
     "TDRelaunchAdvisedConfigurationNeeded",
 ]
+_TCB_STATUSES = "|".join(["UpToDate", "SWHardeningNeeded", *_TCB_TOLERATED, *_TCB_GRACED])
 _ATTRIBUTES_FATAL = ["profiling", "reserved", "migratable", "service_td"]
 _ATTRIBUTES_WARNED = ["sept_ve_disable_missing", "pks", "kl", "perfmon"]
+_ATTRIBUTES = "|".join([*_ATTRIBUTES_FATAL, *_ATTRIBUTES_WARNED])
+_PLATFORM = "[0-9a-fA-F]{32}"
+_UEID = "[0-9]{1,60}"
 
 ROWS: tuple[Row, ...] = (
     Row(
@@ -270,9 +276,9 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         id="answer.attested-later",
-        genuine="proven",
+        genuine="asserted",
         strict="proven",
-        floor="proven",
+        floor="asserted",
         asks="the evidence is not younger than the answer",
     ),
     Row(
@@ -318,18 +324,21 @@ PARAMETERS: tuple[Parameter, ...] = (
         genuine=["UpToDate", "SWHardeningNeeded"],
         strict=["UpToDate"],
         asks="TCB statuses accepted as they are",
+        form=_TCB_STATUSES,
     ),
     Parameter(
         name="tdx.tolerated",
         genuine=_TCB_TOLERATED,
         strict=[],
         asks="TCB statuses accepted with a warning",
+        form=_TCB_STATUSES,
     ),
     Parameter(
         name="tdx.graced",
         genuine=_TCB_GRACED,
         strict=[],
         asks="TCB statuses accepted with a warning during the grace time",
+        form=_TCB_STATUSES,
     ),
     Parameter(
         name="tdx.grace_days",
@@ -351,12 +360,14 @@ PARAMETERS: tuple[Parameter, ...] = (
         genuine=_ATTRIBUTES_FATAL,
         strict=[*_ATTRIBUTES_FATAL, *_ATTRIBUTES_WARNED],
         asks="TD attributes that refuse",
+        form=_ATTRIBUTES,
     ),
     Parameter(
         name="tdx.attributes_warned",
         genuine=_ATTRIBUTES_WARNED,
         strict=[],
         asks="TD attributes that warn",
+        form=_ATTRIBUTES,
     ),
     Parameter(
         name="platform.deny",
@@ -364,6 +375,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         strict=[],
         wish=True,
         asks="PPIDs, platform instance ids and GPU ueids that are refused",
+        form=f"{_PLATFORM}|{_UEID}",
     ),
     Parameter(
         name="platform.allow",
@@ -371,6 +383,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         strict=[],
         wish=True,
         asks="if not empty: every CPU's PPID or platform instance id must be one of these",
+        form=_PLATFORM,
     ),
     Parameter(
         name="gpu.required",
@@ -400,12 +413,14 @@ PARAMETERS: tuple[Parameter, ...] = (
         strict=[],
         wish=True,
         asks="if not empty: the only architectures accepted, for example Hopper",
+        form="Hopper|Blackwell",
     ),
     Parameter(
         name="gpu.links",
         genuine=["hash-in-quote", "mutual"],
         strict=["hash-in-quote", "mutual"],
         asks="CPU-GPU binding classes that count as proven",
+        form="same-nonce|hash-in-quote|mutual",
     ),
     Parameter(
         name="session.max_age_seconds",

@@ -10,7 +10,7 @@ from typing import Any
 from teeverify.encoding.strict import hex_bytes
 from teeverify.errors import ConfigurationError, MalformedEvidence
 
-__all__ = ["REGISTERS", "CodeReference", "Identity", "ReferenceValues"]
+__all__ = ["REGISTERS", "CodeReference", "Identity", "ReferenceValues", "toml_value"]
 
 REGISTERS: Mapping[str, int] = {
     "mr_td": 48,
@@ -25,6 +25,7 @@ REGISTERS: Mapping[str, int] = {
 """Measurements that a reference may name, with their sizes in bytes."""
 
 _SOURCES = ("release", "rebuilt", "pinned")
+_ROLES = ("", "model", "gateway", "component")
 # Without these a machine's code is not identified at all (policy.md, complete code identity).
 _BASE = ("mr_td", "rtmr0", "rtmr1", "rtmr2")
 # And one of these, because the measured image is a loader: they name what it loads.
@@ -128,7 +129,7 @@ class ReferenceValues:
         """The entries as the ``[[code]]`` tables of a policy file."""
         lines: list[str] = []
         for entry in self.to_list():
-            lines += ["", "[[code]]", *(f"{k} = {json.dumps(v)}" for k, v in entry.items())]
+            lines += ["", "[[code]]", *(f"{k} = {toml_value(v)}" for k, v in entry.items())]
         return "\n".join([*lines, ""]) if lines else ""
 
     def to_list(self) -> list[dict[str, Any]]:
@@ -142,6 +143,14 @@ class ReferenceValues:
             item.update({name: list(values) for name, values in entry.registers.items()})
             result.append(item)
         return result
+
+
+def toml_value(value: object) -> str:
+    """A text, number, truth value or list as TOML 1.0 writes it.
+
+    JSON's spelling is TOML's too, but for characters beyond 16 bits and DEL (TOML, "String").
+    """
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _read_entry(item: object, number: int) -> CodeReference:
@@ -159,6 +168,8 @@ def _read_entry(item: object, number: int) -> CodeReference:
             raise _wrong(f"{where}.{key}", value, f"one of {', '.join([*texts, *REGISTERS])}")
     if not texts["name"] or texts["source"] not in _SOURCES:
         raise _wrong(where, item, f"a name, and a source: {', '.join(_SOURCES)}")
+    if texts["role"] not in _ROLES:
+        raise _wrong(f"{where}.role", texts["role"], "model, gateway or component; or none")
     if not registers:
         raise _wrong(where, item, f"at least one of {', '.join(REGISTERS)}")
     return CodeReference(**texts, registers=registers)

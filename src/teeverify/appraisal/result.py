@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NoReturn, TypeAlias
 
@@ -138,11 +138,11 @@ class AttestationResult(Sealed):
     signer: SigningKey | None
     identities: tuple[Identity, ...]
     model: str | None
-    seal: Seal = field(repr=False, compare=False)
+    seal: InitVar[Seal]
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, seal: Seal) -> None:
         """Refuse construction anywhere but in the appraisal."""
-        self._check_seal(self.seal, SEAL)
+        self._check_seal(seal, SEAL)
 
     @property
     def satisfied(self) -> bool:

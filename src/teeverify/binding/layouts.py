@@ -19,6 +19,8 @@ __all__ = ["LAYOUTS", "Bound", "GpuLink", "Layout", "verify_report_data"]
 
 GpuLink: TypeAlias = Literal["none", "same-nonce", "hash-in-quote", "mutual"]
 _ID = "binding.report-data"
+_HEAD = 32
+_ADDRESS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,14 @@ def _key(bound: Bound) -> bytes:
 
 
 def _padded(bound: Bound) -> bytes:
-    return _key(bound).ljust(32, b"\0")
+    key = _key(bound)
+    if len(key) == _HEAD and not any(key[_ADDRESS:]):
+        raise BindingMismatch(
+            "this layout cannot tell such an ed25519 key from an address padded with zeros",
+            id=_ID,
+            got=key.hex(),
+        )
+    return key.ljust(_HEAD, b"\0")
 
 
 def _near_tls(bound: Bound) -> bytes:

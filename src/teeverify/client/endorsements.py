@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from teeverify import nvidia, tdx
+from teeverify.endorsements import is_directory
 from teeverify.errors import ConfigurationError
 from teeverify.tdx.pool import Pool
 
@@ -61,7 +62,7 @@ def _load(path: Path, intel: list[tdx.Endorsements], gpus: list[nvidia.Endorseme
     found = tdx.Endorsements.load(path)
     if found.pool != Pool():
         intel.append(found)
-    recorded = nvidia.Endorsements.load(path) if path.is_dir() else nvidia.Endorsements()
+    recorded = nvidia.Endorsements.load(path) if is_directory(path) else nvidia.Endorsements()
     if recorded.nras_answers:
         gpus.append(recorded)
     elif found.pool == Pool():

@@ -9,10 +9,13 @@ from typing import Any, TypeAlias
 
 from teeverify.appraisal import evidence as neutral
 from teeverify.appraisal.evidence import Machine
+from teeverify.client.receipts import evidence_of
 from teeverify.encoding.strict import hex_bytes, json_value, utf8_text
+from teeverify.endorsements import is_directory
 from teeverify.errors import ConfigurationError, MalformedEvidence
 from teeverify.providers import DIALECTS, load_capture
 from teeverify.providers.dialect import Recorded
+from teeverify.responses.receipt import is_receipt, read_receipt
 
 __all__ = ["Evidence", "Source", "load_evidence", "read_bytes"]
 
@@ -72,16 +75,9 @@ def load_evidence(source: Source, *, dialect: str | None = None) -> neutral.Evid
             "a source is a path, bytes or Evidence", id="usage.source", got=type(source).__name__
         )
     path = Path(source)
-    if _is_directory(path):
+    if is_directory(path):
         return load_capture(path, dialect=dialect)
     return _from_bytes(read_bytes(path, what="source"), path.name, dialect)
-
-
-def _is_directory(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
 
 
 def read_bytes(path: str | Path, *, what: str) -> bytes:
@@ -143,7 +139,8 @@ def _unknown(raw: bytes) -> MalformedEvidence:
         field="source",
         offset=0,
         got=f"{len(raw)} bytes starting {raw[:8].hex() or '(empty)'}",
-        want="a recorded directory, a TDX quote, GPU evidence, or a report with --dialect",
+        want="a recorded directory, a receipt, a TDX quote, GPU evidence, or a report with "
+        "--dialect",
     )
 
 
@@ -204,9 +201,14 @@ def _get_quote(value: Any, name: str) -> neutral.Evidence:  # noqa: ANN401
     return _quote(quote, name, event_log=value["event_log"])
 
 
+def _receipt(value: Any, name: str) -> neutral.Evidence:  # noqa: ANN401
+    return evidence_of(read_receipt(value), source=name)
+
+
 _JSON_FORMS: tuple[tuple[Callable[[Any], bool], Callable[[Any, str], neutral.Evidence]], ...] = (
     (_is_gpu_evidence, _gpu_evidence),
     (_is_get_quote, _get_quote),
+    (is_receipt, _receipt),
 )
 
 
@@ -218,6 +220,12 @@ def _report(raw: bytes, name: str, dialect: str) -> neutral.Evidence:
         )
     chosen = DIALECTS[dialect]
     exchange = Recorded(path=chosen.report_path, query={}, body=raw, peer_spki_sha256=None)
+    enclosed = chosen.enclosed(raw)
     return neutral.Evidence(
-        kind="endpoint", provider=chosen.id, source=name, machines=chosen.read(exchange)
+        kind="endpoint",
+        provider=chosen.id,
+        source=name,
+        machines=chosen.read(exchange),
+        tdx_endorsements=enclosed.tdx,
+        nvidia_endorsements=enclosed.nvidia,
     )

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, TypedDict
 from teeverify.appraisal import (
     AttestationResult,
     Evidence,
+    Examined,
     Policy,
     Question,
     ReferenceValues,
+    SignedAnswer,
     appraise_examined,
     examine,
 )
-from teeverify.appraisal.evidence import Scope
+from teeverify.appraisal.evidence import RecordedAnswer, Scope
 from teeverify.client.endorsements import EndorsementSource, load_given
 from teeverify.client.sources import Source, load_evidence, read_bytes
 from teeverify.clock import now, parse_time
@@ -78,7 +80,7 @@ class Verifier:
         self.policy = Policy.of(policy)
         self.offline = offline
         self._roots = EMBEDDED if roots is None else roots.roots
-        self._given = load_given(endorsements)
+        self.given = load_given(endorsements)
 
     def appraise(  # noqa: PLR0913 -- the question in all its parts
         self,
@@ -127,14 +129,13 @@ class Verifier:
         evidence = self._with_endorsements(load_evidence(source, dialect=dialect))
         moment = now()
         question = self._question(evidence, nonce=nonce, at=at, moment=moment)
-        signed = None
-        if answer is not None or signature is not None or request is not None:
-            signed = examine_answer(
-                signature=_bytes(signature, "signature"),
-                answer=_bytes(answer, "answer"),
-                request=_bytes(request, "request"),
-            )
-        elif evidence.kind == "none":
+        signed = _signed(
+            evidence.answer,
+            signature=_bytes(signature, "signature"),
+            answer=_bytes(answer, "answer"),
+            request=_bytes(request, "request"),
+        )
+        if signed is None and evidence.kind == "none":
             raise ConfigurationError("there is nothing to verify", id="usage.source")
         return appraise_examined(
             examine(evidence, question),
@@ -153,6 +154,16 @@ class Verifier:
         """
         return self.appraise(source, **arguments).require()
 
+    def examine(self, evidence: Evidence, *, at: datetime) -> Examined:
+        """Examine evidence once, for whoever appraises several answers with it.
+
+        Args:
+            evidence: The evidence, fetched at this time.
+            at: Now.
+        """
+        found = self._with_endorsements(evidence)
+        return examine(found, self._question(found, nonce=None, at=None, moment=at))
+
     def _policy(self, expect: ReferenceValues | None, later: int | None) -> Policy:
         policy = self.policy
         if expect is not None:
@@ -165,8 +176,8 @@ class Verifier:
     def _with_endorsements(self, evidence: Evidence) -> Evidence:
         return replace(
             evidence,
-            tdx_endorsements=self._given.tdx or evidence.tdx_endorsements,
-            nvidia_endorsements=self._given.nvidia or evidence.nvidia_endorsements,
+            tdx_endorsements=self.given.tdx or evidence.tdx_endorsements,
+            nvidia_endorsements=self.given.nvidia or evidence.nvidia_endorsements,
         )
 
     def _question(
@@ -186,7 +197,7 @@ class Verifier:
             at=when,
             at_by=by,
             nonce=_nonce(nonce) if nonce is not None else evidence.nonce,
-            nonce_by="caller" if nonce is not None else "recorder",
+            nonce_by="caller" if nonce is not None or evidence.live else "recorder",
             roots=self._roots,
         )
 
@@ -231,6 +242,23 @@ def verify(
     """
     verifier = Verifier(policy=policy, roots=roots, endorsements=endorsements, offline=offline)
     return verifier.verify(source, **arguments)
+
+
+def _signed(
+    kept: RecordedAnswer | None,
+    *,
+    signature: bytes | None,
+    answer: bytes | None,
+    request: bytes | None,
+) -> SignedAnswer | None:
+    """Examine the answer that the caller gave, and what was kept with the evidence else."""
+    if kept is not None:
+        signature = kept.signature if signature is None else signature
+        answer = kept.answer if answer is None else answer
+        request = kept.request if request is None else request
+    elif signature is None and answer is None and request is None:
+        return None
+    return examine_answer(signature=signature, answer=answer, request=request)
 
 
 def _bytes(value: bytes | str | Path | None, what: str) -> bytes | None:

@@ -10,7 +10,7 @@ from typing import NoReturn
 from cryptography import x509
 
 from teeverify.clock import parse_time, show_time
-from teeverify.crypto.der import INTEGER, SEQUENCE, DerReader
+from teeverify.crypto.der import SEQUENCE, DerReader
 from teeverify.crypto.foreign import FOREIGN_ERRORS
 from teeverify.crypto.signed import Signed, parse_signed, require_algorithm, verify_signed
 from teeverify.crypto.x509 import Certificate
@@ -93,7 +93,7 @@ def parse_crl(der: bytes, *, id: str, what: str) -> Crl:
 def _walk(signed: Signed, id: str, what: str) -> bytes:
     """The exact bytes of the issuer's name (RFC 5280 section 5.1.2)."""
     tbs = DerReader(signed.tbs, name=what, id=id).nested(SEQUENCE, "tbs")
-    if tbs.next_tag() != INTEGER or tbs.integer("version") != _VERSION_2:
+    if tbs.integer("version") != _VERSION_2:
         raise tbs.error("not a version 2 revocation list", "version")
     require_algorithm(tbs, signed)
     return tbs.encoded(SEQUENCE, "issuer")

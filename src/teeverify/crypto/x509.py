@@ -152,10 +152,8 @@ class Certificate:
             MalformedEvidence: The extensions are malformed.
         """
         try:
-            found = self._extensions().get_extension_for_oid(ObjectIdentifier(oid)).value
-            if isinstance(found, x509.UnrecognizedExtension):
-                return found.value
-            return found.public_bytes()
+            found = self._extensions().get_extension_for_oid(ObjectIdentifier(oid))
+            return found.value.public_bytes()
         except x509.ExtensionNotFound:
             return None
         except FOREIGN_ERRORS:

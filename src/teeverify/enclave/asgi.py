@@ -131,7 +131,7 @@ class Peer:
         self._receive = receive
         self._watch: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Peer:
+    async def __aenter__(self) -> Peer:  # noqa: PYI034 -- Self is not in Python 3.10
         """Begin to watch."""
         self._watch = asyncio.create_task(self._wait(asyncio.current_task()))
         return self

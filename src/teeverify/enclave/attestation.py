@@ -38,9 +38,7 @@ class Attester:
         most_waiting: How many reports may be asked for at once; further ones are turned away.
     """
 
-    def __init__(
-        self, tee: Tee, keys: SigningKeys, *, model: str, most_waiting: int = 64
-    ) -> None:
+    def __init__(self, tee: Tee, keys: SigningKeys, *, model: str, most_waiting: int = 64) -> None:
         self._tee = tee
         self._keys = keys
         self._model = model

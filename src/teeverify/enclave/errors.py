@@ -31,7 +31,7 @@ class HttpError(Exception):
         headers: Further headers of the answer.
     """
 
-    def __init__(  # noqa: PLR0913 -- the members of the wire form
+    def __init__(
         self,
         status: int,
         message: str,

@@ -64,7 +64,7 @@ class _LibSecp256k1:
 
 
 class OpenSslSecp256k1:
-    """A random key in OpenSSL, which gives no recovery id: that is worked out from public values."""
+    """A random key in OpenSSL, which gives no recovery id: public values give it here."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256K1())

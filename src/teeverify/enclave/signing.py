@@ -7,11 +7,14 @@ hex. Both hashes are made here, of the bytes themselves: nothing that a caller s
 from __future__ import annotations
 
 import hashlib
+import logging
 
 from teeverify.enclave.keys import SigningKeys
-from teeverify.enclave.store import SignatureRecord, SignatureStore
+from teeverify.enclave.store import SignatureRecord, SignatureStore, StoreError
 
 __all__ = ["Exchange", "Notary"]
+
+logger = logging.getLogger("teeverify.enclave")
 
 
 class Exchange:
@@ -20,10 +23,16 @@ class Exchange:
     Args:
         answer_id: The answer's id.
         request_sha256: Hash of the request's bytes, as received.
+
+    Attributes:
+        certified: Whether it was signed, and perhaps stored.
+        delivered: Whether all of it has left.
     """
 
     def __init__(self, answer_id: str, request_sha256: bytes) -> None:
         self.id = answer_id
+        self.certified = False
+        self.delivered = False
         self._request = request_sha256
         self._response = hashlib.sha256()
 
@@ -56,6 +65,7 @@ class Notary:
             StoreError: They could not be stored; the end of the answer must not leave.
         """
         text = exchange.text()
+        exchange.certified = True
         await self._store.put(
             [
                 SignatureRecord(
@@ -70,12 +80,11 @@ class Notary:
         )
 
     async def withdraw(self, exchange: Exchange) -> None:
-        """Take back the signatures of an answer whose end did not leave.
-
-        Raises:
-            StoreError: The store says no.
-        """
-        await self._store.withdraw(exchange.id)
+        """Take back the signatures of an answer whose end did not leave, if they were stored."""
+        try:
+            await self._store.withdraw(exchange.id)
+        except StoreError as error:
+            logger.error("%s: not taken back: %s", exchange.id, error)  # noqa: TRY400
 
     async def look_up(self, answer_id: str, algorithm: str) -> SignatureRecord | None:
         """The signature of an answer, if it can be fetched.

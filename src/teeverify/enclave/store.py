@@ -189,11 +189,11 @@ class SignatureStore:
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
             outcomes = [(done, None, error) for _, done in batch]
-        for done, value, error in outcomes:
-            if error is None:
+        for done, value, problem in outcomes:
+            if problem is None:
                 done.set_result(value)
             else:
-                done.set_exception(StoreError(type(error).__name__))
+                done.set_exception(StoreError(str(problem)))
 
     def _purge(self) -> None:
         """Drop what can no longer be fetched, once a minute."""

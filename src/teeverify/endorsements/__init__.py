@@ -1,5 +1,11 @@
-"""Where endorsements come from: recorded HTTP exchanges (fetching follows)."""
+"""Where endorsements come from: recorded HTTP exchanges and plain files."""
 
-from teeverify.endorsements.exchanges import Exchange, read_exchanges
+from teeverify.endorsements.exchanges import (
+    Exchange,
+    is_directory,
+    list_files,
+    read_exchanges,
+    read_file,
+)
 
-__all__ = ["Exchange", "read_exchanges"]
+__all__ = ["Exchange", "is_directory", "list_files", "read_exchanges", "read_file"]

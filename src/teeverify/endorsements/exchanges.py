@@ -13,10 +13,10 @@ from urllib.parse import parse_qs, urlsplit
 from teeverify.encoding.fields import JsonObject
 from teeverify.errors import ConfigurationError, MalformedEvidence
 
-__all__ = ["Exchange", "read_exchanges", "read_file"]
+__all__ = ["Exchange", "is_directory", "list_files", "read_exchanges", "read_file"]
 
 _ID = "capture.exchange"
-_MAX_EXCHANGES = 512
+_MAX_FILES = 4096
 _MAX_FILE = 4 * 1024 * 1024
 _MAX_QUERY = 64
 _SUFFIX = ".http.json"
@@ -29,6 +29,7 @@ class Exchange:
 
     Attributes:
         name: File name without its endings.
+        scheme: Scheme of the requested URL.
         host: Host of the requested URL, lower case.
         path: Path of the requested URL.
         query: Its query, one value a name.
@@ -39,6 +40,7 @@ class Exchange:
     """
 
     name: str
+    scheme: str
     host: str
     path: str
     query: Mapping[str, str]
@@ -62,28 +64,43 @@ class Exchange:
         return read_file(self.body_file)
 
 
+def is_directory(path: Path) -> bool:
+    """Whether there is a directory; a path that the system refuses to look at is none."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def list_files(folder: Path) -> tuple[Path, ...]:
+    """The files of a directory, in the order of their names.
+
+    Raises:
+        ConfigurationError: It is no directory, cannot be read, or holds too many files.
+    """
+    try:
+        files = sorted(file for file in folder.iterdir() if file.is_file())
+    except (OSError, ValueError) as error:
+        raise _unreadable(folder, error) from None
+    if len(files) > _MAX_FILES:
+        raise ConfigurationError(
+            "the directory holds too many files",
+            id="usage.source",
+            got=str(len(files)),
+            want=f"at most {_MAX_FILES}",
+        )
+    return tuple(files)
+
+
 def read_exchanges(folder: Path) -> tuple[Exchange, ...]:
     """Read the heads of all exchanges in a directory, in their order.
 
     Raises:
         ConfigurationError: The directory or a file cannot be read.
-        MalformedEvidence: A head does not have the form it must have, or there are too many.
+        MalformedEvidence: A head does not have the form it must have.
     """
-    try:
-        files = sorted(file for file in folder.iterdir() if file.name.endswith(_SUFFIX))
-    except OSError as error:
-        raise ConfigurationError(
-            f"the directory cannot be read: {error.strerror}", id="usage.source", got=str(folder)
-        ) from None
-    if len(files) > _MAX_EXCHANGES:
-        raise MalformedEvidence(
-            "too many recorded exchanges",
-            id=_ID,
-            field="exchanges",
-            need=f"at most {_MAX_EXCHANGES}",
-            have=len(files),
-        )
-    return tuple(_exchange(file) for file in files)
+    heads = (file for file in list_files(folder) if file.name.endswith(_SUFFIX))
+    return tuple(_exchange(file) for file in heads)
 
 
 def _exchange(file: Path) -> Exchange:
@@ -106,6 +123,7 @@ def _exchange(file: Path) -> Exchange:
     headers = head.object("headers") if "headers" in head else None
     return Exchange(
         name=name,
+        scheme=parts.scheme,
         host=host,
         path=parts.path,
         query={parameter: given[0] for parameter, given in values.items()},
@@ -127,10 +145,7 @@ def read_file(file: Path) -> bytes:
         with file.open("rb") as stream:
             data = stream.read(_MAX_FILE + 1)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a usable path"
-        raise ConfigurationError(
-            f"{file.name} cannot be read: {reason}", id="usage.source", got=str(file)
-        ) from None
+        raise _unreadable(file, error) from None
     if len(data) > _MAX_FILE:
         raise MalformedEvidence(
             f"{file.name}: too large",
@@ -140,3 +155,10 @@ def read_file(file: Path) -> bytes:
             have="more",
         )
     return data
+
+
+def _unreadable(path: Path, error: Exception) -> ConfigurationError:
+    reason = getattr(error, "strerror", None) or "not a usable path"
+    return ConfigurationError(
+        f"{path.name or path} cannot be read: {reason}", id="usage.source", got=str(path)
+    )

@@ -7,7 +7,7 @@
 """
 
 from teeverify.nvidia.certificates import Architecture, DeviceType
-from teeverify.nvidia.checks import CHECKS, NRAS_CHECKS, SEPARATE_CHECKS
+from teeverify.nvidia.checks import CHECKS, NRAS_CHECKS
 from teeverify.nvidia.claims import DeviceClaims, FwidState
 from teeverify.nvidia.endorsements import Endorsements
 from teeverify.nvidia.evidence import DeviceEvidence, Evidence, RawEvidence, parse_evidence
@@ -18,7 +18,6 @@ from teeverify.nvidia.verify import Claims, verify_device, verify_evidence
 __all__ = [
     "CHECKS",
     "NRAS_CHECKS",
-    "SEPARATE_CHECKS",
     "Architecture",
     "Claims",
     "DeviceClaims",

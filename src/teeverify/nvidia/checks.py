@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from teeverify.encoding.checks import Check
 
-__all__ = ["CHECKS", "NRAS_CHECKS", "SEPARATE_CHECKS"]
+__all__ = ["CHECKS", "NRAS_CHECKS"]
 
 _AGAIN = "The evidence was changed on the way, or put together from several: get it again."
 _FOREIGN = "Do not use this machine: its GPU is not one that NVIDIA made."
@@ -107,14 +107,5 @@ NRAS_CHECKS: tuple[Check, ...] = (
         proves="NVIDIA's statement is about exactly these devices, with the driver and VBIOS "
         "versions that they signed.",
         fix="Post all devices of the evidence, and no others, in one request.",
-    ),
-)
-
-SEPARATE_CHECKS: tuple[Check, ...] = (
-    Check(
-        id="nras.recording",
-        claim="gpu_firmware",
-        proves="The recorded exchanges with NVIDIA's services have a form that is known here.",
-        fix="Supply the answers as received, each beside the record of its exchange.",
     ),
 )

@@ -36,6 +36,15 @@ class Endorsements:
     jwks: tuple[bytes, ...] = ()
     known: KnownIssuers = field(default_factory=KnownIssuers, compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        """Refuse what is no recorded body.
+
+        Raises:
+            ConfigurationError: Something else than bytes.
+        """
+        if not all(isinstance(body, bytes) for body in (*self.nras_answers, *self.jwks)):
+            raise ConfigurationError("recorded answers are bytes", id="usage.endorsements")
+
     @classmethod
     def load(cls, path: str | Path) -> Endorsements:
         """Read a capture.

@@ -18,6 +18,7 @@ from teeverify.encoding.sealed import Seal, Sealed
 from teeverify.encoding.strict import hex_bytes
 from teeverify.errors import (
     BindingMismatch,
+    ConfigurationError,
     EndorsementInvalid,
     EndorsementUnavailable,
     StaleEvidence,
@@ -117,7 +118,7 @@ def verify_answer(
         roots: Other roots than the embedded ones.
 
     Raises:
-        ConfigurationError: A nonce, a time or roots that are none.
+        ConfigurationError: An argument of another type, or a nonce, time or roots that are none.
         MalformedEvidence: A token or a key of another form.
         EndorsementInvalid: Not of the production service, or it says no about anything.
         EndorsementUnavailable: No such key in the JWKS, or something is outside its dates.
@@ -129,6 +130,10 @@ def verify_answer(
     want = device_nonce(nonce)
     moment = parse_time(at)
     trusted = as_roots(roots)
+    if not all(isinstance(device, DeviceClaims) for device in devices):
+        raise ConfigurationError("devices are nvidia.DeviceClaims", id="usage.evidence")
+    if not (isinstance(answer, bytes) and isinstance(jwks, bytes)):
+        raise ConfigurationError("answer and jwks are bytes", id="usage.endorsements")
     parsed = parse_answer(answer)
     verify_detached(parsed)
     leaves = _verify_signatures(parsed, KeySet(jwks), trusted, moment)

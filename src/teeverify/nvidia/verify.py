@@ -25,7 +25,7 @@ from teeverify.nvidia.certificates import (
     stated_fwid,
     verify_chain,
 )
-from teeverify.nvidia.checks import CHECKS, NRAS_CHECKS, SEPARATE_CHECKS
+from teeverify.nvidia.checks import CHECKS, NRAS_CHECKS
 from teeverify.nvidia.claims import (
     DEVICE_SEAL,
     DeviceClaims,
@@ -41,7 +41,6 @@ from teeverify.roots.anchors import RootsInput, RootsKind, as_roots
 __all__ = [
     "CHECKS",
     "NRAS_CHECKS",
-    "SEPARATE_CHECKS",
     "Claims",
     "verify_device",
     "verify_evidence",
@@ -60,12 +59,9 @@ _SPELLING: dict[str, Architecture] = {
 }
 # The nonces of NVIDIA's published samples, which servers without a GPU are known to serve.
 _SAMPLES = frozenset(
-    map(
-        bytes.fromhex,
-        (
-            "931d8dd0add203ac3d8b4fbde75e115278eefcdceac5b87671a748f32364dfcb",
-            "4cff7f5380ead8fad8ec2c531c110aca4302a88f603792801a8ca29ee151af2e",
-        ),
+    (
+        bytes.fromhex("931d8dd0add203ac3d8b4fbde75e115278eefcdceac5b87671a748f32364dfcb"),
+        bytes.fromhex("4cff7f5380ead8fad8ec2c531c110aca4302a88f603792801a8ca29ee151af2e"),
     )
 )
 
@@ -209,9 +205,19 @@ def verify_device(
     _require_nonce(report, device.hints, want, name)
     fwid = stated_fwid(chain, name=name)
     state = _compare_fwid(report, fwid, name)
+    return _claims(report, chain, (device.index, vbios_version, fwid, state), trusted.kind)
+
+
+def _claims(
+    report: SpdmReport,
+    chain: DeviceChain,
+    found: tuple[int, str, bytes, FwidState],
+    roots_kind: RootsKind,
+) -> DeviceClaims:
+    index, vbios_version, fwid, fwid_state = found
     fields = report.fields
     return DeviceClaims(
-        index=device.index,
+        index=index,
         device_type=chain.chip.device_type,
         architecture=chain.chip.architecture,
         chip=chain.chip.product,
@@ -227,14 +233,14 @@ def verify_device(
         chip_sku=fields.chip_sku,
         chip_info=fields.chip_info,
         fwid=fwid,
-        fwid_state=state,
+        fwid_state=fwid_state,
         feature_flag=fields.feature_flag,
         protected_pcie=fields.protected_pcie,
         measurements=report.measurements,
         opaque=report.opaque,
         nonce=report.requester_nonce,
         expires_at=chain.not_after,
-        roots_kind=trusted.kind,
+        roots_kind=roots_kind,
         seal=DEVICE_SEAL,
     )
 

@@ -14,8 +14,7 @@ from teeverify import nvidia, tdx
 from teeverify.appraisal.evidence import Evidence
 from teeverify.clock import parse_time
 from teeverify.encoding.fields import JsonObject
-from teeverify.endorsements import read_exchanges
-from teeverify.endorsements.exchanges import read_file
+from teeverify.endorsements import read_exchanges, read_file
 from teeverify.errors import ConfigurationError, MalformedEvidence
 from teeverify.providers.dialect import Dialect, Recorded
 from teeverify.providers.registry import dialect_for

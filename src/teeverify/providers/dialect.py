@@ -6,8 +6,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from teeverify.appraisal.evidence import Machine
+from teeverify.nvidia import Endorsements as NvidiaEndorsements
+from teeverify.tdx import Endorsements as TdxEndorsements
 
-__all__ = ["Dialect", "Recorded"]
+__all__ = ["Dialect", "Enclosed", "Recorded"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enclosed:
+    """Endorsements that came inside a report: only signed data, verified like any others.
+
+    Attributes:
+        tdx: Intel's.
+        nvidia: NVIDIA's.
+    """
+
+    tdx: TdxEndorsements | None = None
+    nvidia: NvidiaEndorsements | None = None
+
+
+def _nothing(body: bytes) -> Enclosed:
+    del body
+    return Enclosed()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +57,11 @@ class Dialect:
         report_path: Path of the report's route.
         read: From an exchange to machines. What layout holds follows from what was requested.
         text: One line for ``teeverify providers``.
+        root: Path below which OpenAI's routes lie; base URLs end with it.
+        signature_path: Route of an answer's signature below that path, with ``{id}``; empty where
+            the dialect is read from recordings only.
+        signed_routes: Routes below that path whose answers are signed.
+        enclosed: From a report's bytes to the endorsements inside it.
     """
 
     id: str
@@ -44,3 +69,12 @@ class Dialect:
     report_path: str
     read: Callable[[Recorded], tuple[Machine, ...]]
     text: str
+    root: str = "/v1"
+    signature_path: str = ""
+    signed_routes: tuple[str, ...] = ()
+    enclosed: Callable[[bytes], Enclosed] = _nothing
+
+    @property
+    def live(self) -> bool:
+        """Whether endpoints are attested live, and not only read from recordings."""
+        return bool(self.signature_path)

@@ -5,12 +5,14 @@ Route ``GET /v1/attestation/report``; fields as in the proxies' public server co
 
 from __future__ import annotations
 
+from teeverify import nvidia, tdx
 from teeverify.appraisal.evidence import Machine, Role
 from teeverify.binding import SigningKey
 from teeverify.encoding.fields import JsonObject
-from teeverify.providers.dialect import Dialect, Recorded
+from teeverify.encoding.strict import json_members
+from teeverify.providers.dialect import Dialect, Enclosed, Recorded
 
-__all__ = ["DSTACK", "read_flat_report", "read_report"]
+__all__ = ["DSTACK", "read_enclosed", "read_flat_report", "read_report"]
 
 ID = "report"
 _UNCOMPRESSED_POINT = b"\x04"
@@ -100,10 +102,44 @@ def read_report(exchange: Recorded) -> tuple[Machine, ...]:
     )
 
 
+def read_enclosed(body: bytes) -> Enclosed:
+    """Read the member ``endorsements`` of a report, which our own server adds.
+
+    ``tdx`` is Intel's collateral in the JSON form of dcap-qvl; ``nras`` holds the ``answer`` of
+    NVIDIA's service and its ``jwks``, both as text.
+
+    Raises:
+        MalformedEvidence: A member has another form.
+    """
+    report = JsonObject.parse(body, path="report", id=ID)
+    if "endorsements" not in report:
+        return Enclosed()
+    given = report.object("endorsements")
+    nras = given.object("nras") if "nras" in given else None
+    return Enclosed(
+        tdx=_collateral(body) if "tdx" in given else None,
+        nvidia=None
+        if nras is None
+        else nvidia.Endorsements(
+            nras_answers=(nras.text("answer").encode("utf-8"),),
+            jwks=(nras.text("jwks").encode("utf-8"),) if "jwks" in nras else (),
+        ),
+    )
+
+
+def _collateral(body: bytes) -> tdx.Endorsements:
+    """From the exact text: it holds signed documents."""
+    given = json_members(body, field="report", id=ID)["endorsements"]
+    return tdx.Endorsements.load(json_members(given, field="report.endorsements", id=ID)["tdx"])
+
+
 DSTACK = Dialect(
     id="dstack",
     hosts=(),
     report_path="/v1/attestation/report",
     read=read_report,
     text="the flat report of the dstack vLLM proxies; binds key and nonce, GPUs by equal nonce",
+    signature_path="/signature/{id}",
+    signed_routes=("/chat/completions", "/completions"),
+    enclosed=read_enclosed,
 )

@@ -26,12 +26,14 @@ class Body:
     Attributes:
         form: ``stream`` (server-sent events), ``json``, or ``other``.
         complete: Whether it has the end that its form must have.
+        id: The id that it gives itself, under which its signature is kept.
         model: The model that it names.
         created: The time that it names.
     """
 
     form: str
     complete: bool
+    id: str | None = None
     model: str | None = None
     created: datetime | None = None
 
@@ -39,36 +41,50 @@ class Body:
 def read_body(raw: bytes) -> Body:
     """Read an answer of an OpenAI-compatible endpoint, streamed or plain."""
     if raw.startswith((b"data:", b"event:", b"id:", b":")):
-        model, created = _first_event(raw)
-        return Body(form="stream", complete=_ended(raw), model=model, created=created)
+        return _body("stream", _first_event(raw), complete=_ended(raw))
     try:
         answer = JsonObject.parse(raw, path="answer", id=_ID)
     except MalformedEvidence:
         return Body(form="other", complete=False)
-    return Body(form="json", complete=True, model=_model(answer), created=_created(answer))
+    return _body("json", answer, complete=True)
+
+
+def _body(form: str, names: JsonObject | None, *, complete: bool) -> Body:
+    if names is None:
+        return Body(form=form, complete=complete)
+    return Body(
+        form=form,
+        complete=complete,
+        id=_text(names, "id"),
+        model=_text(names, "model"),
+        created=_created(names),
+    )
 
 
 def _ended(raw: bytes) -> bool:
-    """Whether the last event is the terminal one, with its blank line (WHATWG SSE 9.2.6)."""
-    lines = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    ended = lines.rstrip(b"\n").rpartition(b"\n")[2] == _DONE
-    return ended and lines.endswith(b"\n\n")
+    """Whether the last event, and it alone, is the terminal one (WHATWG SSE 9.2.6).
+
+    Readers stop at the first: whatever stood behind it would be signed and never be seen.
+    """
+    text = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    lines = text.rstrip(b"\n").split(b"\n")
+    alone = lines.count(_DONE) == 1 and (len(lines) == 1 or not lines[-2])
+    return alone and lines[-1] == _DONE and text.endswith(b"\n\n")
 
 
-def _first_event(raw: bytes) -> tuple[str | None, datetime | None]:
+def _first_event(raw: bytes) -> JsonObject | None:
     for line in raw.splitlines():
         if line.startswith(b"data:"):
             try:
-                event = JsonObject.parse(line[5:].strip(), path="answer", id=_ID)
+                return JsonObject.parse(line[5:].strip(), path="answer", id=_ID)
             except MalformedEvidence:
-                return None, None
-            return _model(event), _created(event)
-    return None, None
+                return None
+    return None
 
 
-def _model(answer: JsonObject) -> str | None:
-    name = answer.raw("model")
-    return name if isinstance(name, str) and 0 < len(name) <= _MAX_FIELD else None
+def _text(answer: JsonObject, field: str) -> str | None:
+    text = answer.raw(field)
+    return text if isinstance(text, str) and 0 < len(text) <= _MAX_FIELD else None
 
 
 def _created(answer: JsonObject) -> datetime | None:
@@ -82,6 +98,6 @@ def _created(answer: JsonObject) -> datetime | None:
 def requested_model(raw: bytes) -> str | None:
     """The model that a request's JSON body names, if it is such a body."""
     try:
-        return _model(JsonObject.parse(raw, path="request", id="request.bound"))
+        return _text(JsonObject.parse(raw, path="request", id="request.bound"), "model")
     except MalformedEvidence:
         return None

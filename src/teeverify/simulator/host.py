@@ -136,14 +136,21 @@ class _Rewriter:
 
 def _tamper(text: bytes) -> bytes:
     """Another letter where the answer's text begins."""
-    return _LETTER.sub(lambda m: m[1] + (b"B" if m[2] == b"A" else b"A"), text, count=1)
+    return _LETTER.sub(_other_letter, text, count=1)
+
+
+def _other_letter(found: re.Match[bytes]) -> bytes:
+    head, letter = found.groups()
+    other = b"B" if letter == b"A" else b"A"
+    return bytes(head + other)
 
 
 def _reserialise(text: bytes) -> bytes:
     head, body = (_DATA, text[len(_DATA) :]) if text.startswith(_DATA) else (b"", text)
     if not body.startswith(b"{"):
         return text
-    return head + json.dumps(json.loads(body)).encode()
+    written: str = json.dumps(json.loads(body))
+    return head + written.encode("ascii")
 
 
 def _unchanged(text: bytes) -> bytes:

@@ -7,16 +7,23 @@ Three forms: one JSON object as dcap-qvl writes it, a directory of recorded HTTP
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote
 
 from teeverify.crypto.crl import Crl, parse_crl
 from teeverify.crypto.pem import pem_blocks
 from teeverify.encoding.fields import JsonObject
 from teeverify.encoding.strict import hex_bytes, json_members, json_value, utf8_text
-from teeverify.errors import ConfigurationError, MalformedEvidence
+from teeverify.endorsements import (
+    Exchange,
+    is_directory,
+    list_files,
+    read_exchanges,
+    read_file,
+)
+from teeverify.errors import MalformedEvidence
 from teeverify.tdx.documents import (
     QE_IDENTITY,
     TCB_INFO,
@@ -32,9 +39,7 @@ ROOT_CRL = "tdx.root-crl"
 PCK_CRL = "tdx.pck-crl"
 T = TypeVar("T")
 _Parse = Callable[[bytes, bytes, "bytes | None"], T]
-_MAX_FILE = 4 * 1024 * 1024
-_MAX_FILES = 4096
-_OK = 200
+_RECORDED = (".http.json", ".body")
 _DER_SEQUENCE = b"\x30"
 _MEMBERS = ("pck_certificate_chain", "pck_crl", "qe_identity", "root_ca_crl", "tcb_info")
 _DOCUMENT = re.compile(r"/(sgx|tdx)/certification/v4/(tcb|qe/identity)$")
@@ -73,23 +78,11 @@ def read_path(path: Path) -> Pool:
         ConfigurationError: There is nothing at this path, or it cannot be read.
         MalformedEvidence: An answer cannot be read.
     """
-    if not path.is_dir():
-        return read_json(_read(path))
-    try:
-        names = sorted(entry.name for entry in path.iterdir())
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    if len(names) > _MAX_FILES:
-        raise ConfigurationError(
-            "too many files in the directory of endorsements",
-            id="usage.endorsements",
-            got=str(len(names)),
-            want=f"at most {_MAX_FILES}",
-        )
-    exchanges = [name for name in names if name.endswith(".http.json")]
-    plain = [name for name in names if not name.endswith((".http.json", ".body"))]
-    pools = [_read_exchange(path, name) for name in exchanges]
-    return Pool.union([*pools, _read_plain(path, plain)])
+    if not is_directory(path):
+        return read_json(read_file(path))
+    pools = [_read_exchange(exchange) for exchange in read_exchanges(path)]
+    plain = [file for file in list_files(path) if not file.name.endswith(_RECORDED)]
+    return Pool.union([*pools, _read_plain(plain)])
 
 
 # --- dcap-qvl's JSON -------------------------------------------------------------------------
@@ -114,41 +107,34 @@ def _json_crl(form: JsonObject, name: str, id: str) -> tuple[Entry[Crl], ...]:
 # --- recorded exchanges ----------------------------------------------------------------------
 
 
-def _read_exchange(folder: Path, name: str) -> Pool:
+def _read_exchange(exchange: Exchange) -> Pool:
     """Read one recorded answer; what was not asked of Intel, or not answered, is not there."""
-    record = JsonObject.parse(_read(folder / name), path=name, id=CHECK)
-    url = record.text("url")
-    try:
-        parts = urlsplit(url)
-        query = parse_qs(parts.query, max_num_fields=16)
-    except ValueError:
+    document = _DOCUMENT.search(exchange.path)
+    pck_crl, root_crl = _PCK_CRL.search(exchange.path), _ROOT_CRL.search(exchange.path)
+    if not (document or pck_crl or root_crl) or not exchange.ok:
         return Pool()
-    document = _DOCUMENT.search(parts.path)
-    pck_crl, root_crl = _PCK_CRL.search(parts.path), _ROOT_CRL.search(parts.path)
-    if not (document or pck_crl or root_crl) or record.integer("status") != _OK:
-        return Pool()
-    body = _read(folder / f"{name.removesuffix('.http.json')}.body")
+    body = exchange.body()
     if root_crl:
-        return Pool(root_crls=(Entry(_crl(body, ROOT_CRL, url), "root"),))
+        return Pool(root_crls=(Entry(_crl(body, ROOT_CRL, exchange.name), "root"),))
     if document is None:
-        return Pool(pck_crls=(Entry(_crl(body, PCK_CRL, url), query.get("ca", [""])[0]),))
+        crl = _crl(body, PCK_CRL, exchange.name)
+        return Pool(pck_crls=(Entry(crl, exchange.query.get("ca", "")),))
     tee, kind = document.groups()
-    headers = record.object("headers")
     if kind == "tcb":
-        address = f"{tee.upper()}:{query.get('fmspc', [''])[0].lower()}"
-        item = _answer(body, "tcbInfo", parse_tcb_info, TCB_INFO, _header(headers, _TCB_CHAINS))
+        address = f"{tee.upper()}:{exchange.query.get('fmspc', '').lower()}"
+        chain = _header(exchange.headers, _TCB_CHAINS)
+        item = _answer(body, "tcbInfo", parse_tcb_info, TCB_INFO, chain)
         return Pool(tcb_infos=(Entry(item, address),))
-    chain = _header(headers, _QE_CHAINS)
+    chain = _header(exchange.headers, _QE_CHAINS)
     identity = _answer(body, "enclaveIdentity", parse_qe_identity, QE_IDENTITY, chain)
     return Pool(qe_identities=(Entry(identity, tee.upper()),))
 
 
-def _header(headers: JsonObject, wanted: Iterable[str]) -> bytes | None:
+def _header(headers: Mapping[str, str], wanted: Iterable[str]) -> bytes | None:
     """The issuer chain in a recorded header, percent-decoded; ``None`` where it is absent."""
-    for name in headers.names():
-        if name.lower() in wanted:
-            values = headers.texts(name)
-            return _chain("".join(values).encode("utf-8"))
+    for name in wanted:
+        if name in headers:
+            return _chain(headers[name].encode("utf-8"))
     return None
 
 
@@ -184,33 +170,39 @@ def _crl(raw: bytes, id: str, what: str) -> Crl:
 # --- plain files -----------------------------------------------------------------------------
 
 
-def _read_plain(folder: Path, names: Iterable[str]) -> Pool:
+def _read_plain(files: Iterable[Path]) -> Pool:
     """Read plain files by what their names say."""
     kinds: dict[str, list[Path]] = {}
-    for name in names:
-        kinds.setdefault(_kind(name), []).append(folder / name)
+    for file in files:
+        kinds.setdefault(_kind(file.name), []).append(file)
     chains = {
-        kind: _chain(_read(kinds[kind][0])) for kind in ("tcb chain", "qe chain") if kind in kinds
+        kind: _chain(read_file(kinds[kind][0]))
+        for kind in ("tcb chain", "qe chain")
+        if kind in kinds
     }
     # One certificate signs both documents, so one file often serves for both.
     tcb_chain = chains.get("tcb chain") or chains.get("qe chain")
     qe_chain = chains.get("qe chain") or chains.get("tcb chain")
     return Pool(
         tcb_infos=tuple(
-            Entry(_answer(_read(file), "tcbInfo", parse_tcb_info, TCB_INFO, tcb_chain))
+            Entry(_answer(read_file(file), "tcbInfo", parse_tcb_info, TCB_INFO, tcb_chain))
             for file in kinds.get("tcb info", ())
         ),
         qe_identities=tuple(
-            Entry(_answer(_read(file), "enclaveIdentity", parse_qe_identity, QE_IDENTITY, qe_chain))
+            Entry(
+                _answer(
+                    read_file(file), "enclaveIdentity", parse_qe_identity, QE_IDENTITY, qe_chain
+                )
+            )
             for file in kinds.get("qe identity", ())
         ),
         root_crls=tuple(
-            Entry(_crl(_read(file), ROOT_CRL, file.name)) for file in kinds.get("root crl", ())
+            Entry(_crl(read_file(file), ROOT_CRL, file.name)) for file in kinds.get("root crl", ())
         ),
         pck_crls=tuple(
-            Entry(_crl(_read(file), PCK_CRL, file.name)) for file in kinds.get("pck crl", ())
+            Entry(_crl(read_file(file), PCK_CRL, file.name)) for file in kinds.get("pck crl", ())
         ),
-        pck_chains=tuple(_chain(_read(file)) for file in kinds.get("pck chain", ())),
+        pck_chains=tuple(_chain(read_file(file)) for file in kinds.get("pck chain", ())),
     )
 
 
@@ -230,23 +222,3 @@ def _kind(file_name: str) -> str:
         if "qe_identity" in name:
             return "qe identity"
     return ""
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_FILE + 1)
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
-    if len(data) > _MAX_FILE:
-        raise MalformedEvidence(
-            f"{path.name}: larger than {_MAX_FILE} bytes", id=CHECK, field=path.name
-        )
-    return data
-
-
-def _unreadable(path: Path, error: Exception) -> ConfigurationError:
-    problem = getattr(error, "strerror", None) or "not a usable path"
-    return ConfigurationError(
-        f"the endorsements cannot be read: {problem}", id="usage.endorsements", got=str(path)
-    )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from teeverify.appraisal.checks.subject import Subject
+from teeverify.appraisal.examine import ExaminedMachine
 from teeverify.appraisal.observation import Observation
-from teeverify.errors import AppraisalFailed
+from teeverify.errors import AppraisalFailed, ResponseNotVerified
 
 __all__ = [
     "attested_later",
@@ -34,8 +35,10 @@ def key_attested(subject: Subject) -> Iterator[Observation]:
         )
         return
     shown = ", ".join(str(key) for key in keys) or "no key"
+    # Who attested the endpoint just now knows all its keys; who reads files may lack evidence.
+    refusal = ResponseNotVerified if subject.examined.evidence.live else AppraisalFailed
     yield Observation.failed(
-        AppraisalFailed(
+        refusal(
             "the signature is right, but nothing here attests its key",
             id="key.attested",
             got=str(signer),
@@ -81,13 +84,17 @@ def attested_later(subject: Subject) -> Iterator[Observation]:
     if answer is None or not subject.attested_keys:
         return
     if answer.created is None:
-        yield Observation.absent("session.age", "The answer does not say when it was made.")
+        yield Observation.absent(
+            "answer.attested-later",
+            "The answer does not say when it was made, so nothing shows that its key was attested "
+            "by then.",
+        )
         return
     skew = timedelta(seconds=subject.policy["session.clock_skew_seconds"])
     later = subject.evidence_time - answer.created
     if later <= skew:
-        yield Observation.proven(
-            "answer.attested-later", "The evidence is not younger than the answer."
+        yield _dated(
+            subject, "answer.attested-later", "The evidence is not younger than the answer."
         )
         return
     days = math.ceil(later / timedelta(days=1))
@@ -116,12 +123,15 @@ def attested_later(subject: Subject) -> Iterator[Observation]:
 def session_age(subject: Subject) -> Iterator[Observation]:
     """Evidence may only be so old when the answer is made."""
     answer = subject.answer
-    if answer is None or answer.created is None or not subject.attested_keys:
+    if answer is None or not subject.attested_keys:
+        return
+    if answer.created is None:
+        yield Observation.absent("session.age", "The answer does not say when it was made.")
         return
     age = answer.created - subject.evidence_time
     limit = timedelta(seconds=subject.policy["session.max_age_seconds"])
     if age <= limit:
-        yield Observation.proven("session.age", "The evidence is young enough.")
+        yield _dated(subject, "session.age", "The evidence is young enough.")
         return
     yield Observation.failed(
         AppraisalFailed(
@@ -130,6 +140,15 @@ def session_age(subject: Subject) -> Iterator[Observation]:
             got=f"{age.total_seconds():.0f} s",
             want=f"at most {limit.total_seconds():.0f} s",
         )
+    )
+
+
+def _dated(subject: Subject, check_id: str, text: str) -> Observation:
+    """What follows from the evidence's own time is no better known than that time."""
+    if subject.examined.evidence.recorded_at is None:
+        return Observation.proven(check_id, text)
+    return Observation.asserted(
+        check_id, f"{text} When it was made is the recorder's word.", by="the recorder"
     )
 
 
@@ -144,14 +163,18 @@ def http_semantics(subject: Subject) -> Iterator[Observation]:
 def model_identity(subject: Subject) -> Iterator[Observation]:
     """Requested, reported, signed and answered model must be one."""
     answer = subject.answer
-    asked = subject.model or (answer.requested_model if answer else None)
-    asked = asked or subject.examined.evidence.requested_model
-    named = [m.machine.model_names for m in subject.model_machines if m.machine.model_names]
+    asked = [
+        subject.model,
+        answer.requested_model if answer else None,
+        subject.examined.evidence.requested_model,
+    ]
+    wanted = [name for name in asked if name is not None]
+    named = [m.machine.model_names for m in _answering(subject) if m.machine.model_names]
     signed = [n for n in (answer.signed_model, answer.response_model) if n] if answer else []
     if not signed and not named:
         yield Observation.absent("model.identity", "Nothing names the model.")
         return
-    wrong = _contradiction(asked, named, signed)
+    wrong = _contradiction(wanted, named or [()], signed)
     if wrong:
         yield Observation.failed(
             AppraisalFailed(
@@ -165,21 +188,29 @@ def model_identity(subject: Subject) -> Iterator[Observation]:
         return
     name = (signed or [n for names in named for n in names])[0]
     by = "the attested code" if signed else "the report"
-    text = "Requested, reported and signed model agree." if asked else "No model was asked for."
+    text = "Requested, reported and signed model agree." if wanted else "No model was asked for."
     yield Observation.asserted("model.identity", text, by=by, got=name)
 
 
+def _answering(subject: Subject) -> tuple[ExaminedMachine, ...]:
+    """The model's machine that signed; where none of them did, any of them may have answered."""
+    signer = subject.answer.signer if subject.answer else None
+    own = tuple(m for key, m in subject.attested_keys if key == signer)
+    return tuple(m for m in own if m.machine.role == "model") or subject.model_machines
+
+
 def _contradiction(
-    asked: str | None, named: list[tuple[str, ...]], signed: list[str]
+    wanted: list[str], named: Sequence[tuple[str, ...]], signed: list[str]
 ) -> tuple[str, str] | None:
-    """The first two names that cannot both be true."""
-    aliases = {name for names in named for name in names}
-    for name in signed:
-        if aliases and name not in aliases:
-            return name, ", ".join(sorted(aliases))
-        if signed[0] != name and not {signed[0], name} <= aliases:
-            return name, signed[0]
-    known = aliases | set(signed)
-    if asked is not None and asked not in known:
-        return ", ".join(sorted(known)), asked
+    """The first two names that cannot both be true, of any machine."""
+    for aliases in named:
+        for name in signed:
+            if aliases and name not in aliases:
+                return name, ", ".join(aliases)
+            if signed[0] != name and not {signed[0], name} <= set(aliases):
+                return name, signed[0]
+        known = sorted({*aliases, *signed})
+        for name in wanted:
+            if name not in known:
+                return ", ".join(known), name
     return None

@@ -11,6 +11,30 @@ __all__ = ["CATALOG"]
 
 _OWN = (
     Check(
+        id="source",
+        claim="key",
+        proves="The source has one of the forms that are read here, and only one.",
+        fix="Pass a recorded directory, a quote, GPU evidence, or a report with --dialect NAME.",
+    ),
+    Check(
+        id="capture",
+        claim="key",
+        proves="The directory is a recording with exactly one provider's report.",
+        fix="Record the provider's answer again, or name its dialect with --dialect NAME.",
+    ),
+    Check(
+        id="capture.exchange",
+        claim="key",
+        proves="Every recorded HTTP exchange has a form that is read here.",
+        fix="Keep each answer's exact bytes beside the record of its exchange.",
+    ),
+    Check(
+        id="report",
+        claim="key",
+        proves="The provider's report has every field that its dialect demands.",
+        fix="Record the provider's answer again, whole; a field is missing or of another form.",
+    ),
+    Check(
         id="kind",
         claim="key",
         proves="The source is evidence of an endpoint, or what you asked to have appraised.",
@@ -200,7 +224,6 @@ CATALOG: Mapping[str, Check] = {
         *tdx.SEPARATE_CHECKS,
         *nvidia.CHECKS,
         *nvidia.NRAS_CHECKS,
-        *nvidia.SEPARATE_CHECKS,
     )
 }
 """All checks, by id."""

@@ -15,7 +15,22 @@ from teeverify.errors import AppraisalFailed, BindingMismatch, MalformedEvidence
 __all__ = ["compose_manager", "identity", "identity_of", "images_pinned"]
 
 _IMAGE_LINE = re.compile(
-    r"""^\s*(?:-\s+)?["']?image["']?\s*:\s*["']?([^\s"'#]+)["']?\s*(?:#.*)?$"""
+    r"""^\s*(?:-\s+)?["']?image["']?\s*:\s*["']?([^\s"'#]+)["']?\s*(?:\s#.*)?$"""
+)
+_SERVICES = re.compile(r"""(\s*)["']?services["']?\s*:\s*(?:#.*)?""")
+_INCLUDE = re.compile(r"""(\s*)["']?include["']?\s*:.*""")
+# A comment, unless the line may also be the end of a quoted text that began above it.
+_COMMENT = re.compile(r"""\s*#[^"']*""")
+# What could name an image in a way that a reader of lines does not see (YAML 1.2 chapters 6 to 8,
+# and Compose's own way to take a service from elsewhere).
+_UNREADABLE = re.compile(
+    r"""
+    \b(?:image|build|extends)\b\s*["']?\s*(?::|$)  # a key in another form, or half of one
+    | (?:^|[\s{,\[-])\?(?:\s|$)                    # an explicit key
+    | "[^"]*\\[^"]*"\s*:                           # a key with escapes
+    | \*[^\s,\[\]{}]+\s+:                          # a key by alias
+    """,
+    re.VERBOSE,
 )
 _PINNED = re.compile(r"[^\s$@]+@sha256:[0-9a-f]{64}")
 
@@ -106,38 +121,61 @@ def images_pinned(subject: Subject) -> Iterator[Observation]:
         if machine.compose is None or machine.machine.app_compose is None:
             continue
         label = machine.machine.label
-        unpinned = _unpinned(machine.machine.app_compose)
-        if unpinned is None:
-            text = "The configuration names its images in a way that is not read here."
+        unpinned, unreadable = _images(machine.machine.app_compose)
+        if unreadable:
+            text = f"Whether every image is pinned cannot be told: {unreadable}."
         elif unpinned:
             text = f"{len(unpinned)} images are not pinned by digest: {', '.join(unpinned[:3])}."
         else:
-            yield Observation.proven(
-                "code.images-pinned", "Every image is pinned by digest.", subject=label
-            )
+            text = "Every image that the configuration names is pinned by digest."
+            yield Observation.proven("code.images-pinned", text, subject=label)
             continue
         yield Observation.absent("code.images-pinned", text, subject=label)
 
 
-def _unpinned(app_compose: str) -> list[str] | None:
-    """Images without a digest; ``None`` where they cannot be read off line by line."""
+def _images(app_compose: str) -> tuple[list[str], str]:
+    """Images without a digest; and why they cannot be read off line by line, if they cannot."""
     try:
         config = JsonObject.parse(app_compose, path="app_compose", id="code.images-pinned")
-        compose = config.text("docker_compose_file")
+        lines = config.text("docker_compose_file").splitlines()
     except MalformedEvidence:
-        return None
-    unpinned = []
-    found = 0
-    for line in compose.splitlines():
-        bare = line.split("#", 1)[0]
+        return [], "there is no Compose file in the configuration"
+    if config.raw("runner") != "docker-compose":
+        return [], "something else than Docker Compose runs it"
+    images = _image_lines(lines)
+    if not images:
+        return [], "its Compose file is written in a way that is not read here"
+    unpinned = [image[:80] for image in images if not _PINNED.fullmatch(image)]
+    if config.raw("pre_launch_script") and not unpinned:
+        return [], "a script of the configuration (pre_launch_script) may fetch others"
+    return unpinned, ""
+
+
+def _image_lines(lines: list[str]) -> list[str]:
+    """The images of a Compose file; none at all where a line could name one unseen."""
+    images = []
+    for line in lines:
         match = _IMAGE_LINE.match(line)
         if match:
-            found += 1
-            if not _PINNED.fullmatch(match.group(1)):
-                unpinned.append(match.group(1)[:80])
-        elif re.search(r"\b(image|build)\b\s*[\"']?\s*:", bare):
-            return None
-    return unpinned if found else None
+            images.append(match.group(1))
+        elif _UNREADABLE.search(line) and not _COMMENT.fullmatch(line):
+            return []
+    return images if _plain_services(lines) else []
+
+
+def _plain_services(lines: list[str]) -> bool:
+    """Whether there are services at the top of the file, and no other files are included there."""
+    depths = [
+        len(line) - len(line.lstrip())
+        for line in lines
+        if line.strip() and not _COMMENT.fullmatch(line)
+    ]
+    top = min(depths, default=0)
+    services = [match for line in lines if (match := _SERVICES.fullmatch(line))]
+    includes = [match for line in lines if (match := _INCLUDE.fullmatch(line))]
+    return any(len(match.group(1)) == top for match in services) and not any(
+        len(match.group(1)) == top for match in includes
+    )
 
 
 def compose_manager(subject: Subject) -> Iterator[Observation]:
@@ -145,8 +183,12 @@ def compose_manager(subject: Subject) -> Iterator[Observation]:
     managers = [m for m in subject.machines if m.machine.role == "compose-manager"]
     for manager in managers:
         own = identity_of(manager)
-        others = [identity_of(m) for m in subject.model_machines]
         label = manager.machine.label
+        others = [
+            identity_of(m)
+            for m in subject.model_machines
+            if label == f"{m.machine.label} compose-manager"
+        ]
         if own is None or manager.layout is None:
             text = "Not reached: its own quote or binding did not verify."
             yield Observation.absent("code.compose-manager", text, subject=label)

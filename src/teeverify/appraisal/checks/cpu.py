@@ -21,13 +21,23 @@ def tcb_status(subject: Subject) -> Iterator[Observation]:
 
 
 def _one_status(subject: Subject, cpu: tdx.Claims, label: str) -> Observation:
+    """The worse of the status to appraise and that of the TCB as it is now.
+
+    Intel's rule lets a TD that was launched up to date stay so when the TCB fell behind since.
+    """
+    statuses = {cpu.tcb_status.value}
+    if cpu.current_tcb_status is not None:
+        statuses.add(cpu.current_tcb_status.value)
+    seen = [_status(subject, cpu, status, label) for status in sorted(statuses)]
+    return max(seen, key=lambda found: (found.error is not None, found.concern))
+
+
+def _status(subject: Subject, cpu: tdx.Claims, status: str, label: str) -> Observation:
     policy = subject.policy
-    status = cpu.tcb_status.value
     unlisted = set(cpu.advisory_ids) - set(policy["tdx.accepted_advisories"])
     shown = ", ".join([status, *cpu.advisory_ids])
-    if status == "UpToDate":
-        return Observation.proven("tdx.tcb-status", _since(cpu), subject=label, got=shown)
-    if status in policy["tdx.accepted"] and (policy.extends == "genuine" or not unlisted):
+    listed = status == "UpToDate" or policy.extends == "genuine" or not unlisted
+    if status in policy["tdx.accepted"] and listed:
         return Observation.proven("tdx.tcb-status", _since(cpu), subject=label, got=shown)
     if status in policy["tdx.tolerated"]:
         text = "The platform's configuration lowers its security."
@@ -41,7 +51,9 @@ def _one_status(subject: Subject, cpu: tdx.Claims, label: str) -> Observation:
     return Observation.failed(
         AppraisalFailed(
             f"the machine lacks Intel's security fixes of {missed:%Y-%m-%d} "
-            f"(TCB {shown}), so what happened inside may have been seen or changed",
+            f"(TCB {shown}), so what happened inside may have been seen or changed"
+            if cpu.tcb_gap
+            else f"the TCB status is not one that you accept (TCB {shown})",
             id="tdx.tcb-status",
             got=shown,
             want=", ".join(policy["tdx.accepted"]),
@@ -77,9 +89,14 @@ def attributes(subject: Subject) -> Iterator[Observation]:
                 subject=label,
             )
             continue
-        text = f"Unusual: {', '.join(warned)}." if warned else "No attribute opens a way in."
+        passed_over = [name for name in present if name not in warned]
+        text = "No attribute opens a way in."
+        if passed_over:
+            text = f"Your policy passes over what may be a way in: {', '.join(passed_over)}."
+        elif warned:
+            text = f"Unusual: {', '.join(warned)}."
         yield Observation.proven(
-            "tdx.attributes", text, subject=label, got=raw, concern=bool(warned)
+            "tdx.attributes", text, subject=label, got=raw, concern=bool(present)
         )
 
 

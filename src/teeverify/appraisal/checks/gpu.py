@@ -8,9 +8,9 @@ from teeverify.appraisal.checks.subject import Subject
 from teeverify.appraisal.examine import ExaminedMachine
 from teeverify.appraisal.observation import Observation
 from teeverify.appraisal.policy import Policy
-from teeverify.errors import AppraisalFailed, EndorsementUnavailable
+from teeverify.errors import AppraisalFailed, BindingMismatch, EndorsementUnavailable
 
-__all__ = ["attachment", "binding", "measurements", "required", "revocation"]
+__all__ = ["attachment", "binding", "distinct", "measurements", "required", "revocation"]
 
 _CODE = "the attested code"
 
@@ -30,7 +30,7 @@ def _required(policy: Policy, machine: ExaminedMachine | None) -> Observation:
     architectures = sorted({gpu.architecture for gpu in gpus})
     got = " ".join([str(len(gpus)), *architectures])
     count, wanted = policy["gpu.count"], policy["gpu.architectures"]
-    if not gpus and not policy["gpu.required"]:
+    if not gpus and not policy["gpu.required"] and not count:
         text = "No GPU was verified, and your policy wants none (gpu.required = false)."
         return Observation.proven("gpu.required", text, subject=label, concern=True)
     right_kind = not wanted or set(architectures) <= set(wanted)
@@ -53,6 +53,25 @@ def _required(policy: Policy, machine: ExaminedMachine | None) -> Observation:
             want="gpu.count and gpu.architectures",
         )
     return Observation.proven("gpu.required", f"{len(gpus)} GPUs.", subject=label, got=got)
+
+
+def distinct(subject: Subject) -> Iterator[Observation]:
+    """No GPU may stand in the lists of two machines; within a list, its verification looked."""
+    seen: dict[str | bytes, ExaminedMachine] = {}
+    for machine, label in _with_gpus(subject):
+        for device in machine.gpus.devices if machine.gpus is not None else ():
+            for identity in (device.ueid, device.leaf_spki, device.device_ca_sha256):
+                first = seen.setdefault(identity, machine)
+                if first is machine:
+                    continue
+                error = BindingMismatch(
+                    f"one device is presented by two machines: {first.machine.label} and {label}",
+                    id="gpu.distinct",
+                    got=f"serial number {device.ueid}",
+                    want="a device of its own in each machine",
+                )
+                yield Observation.failed(error, subject=label)
+                return
 
 
 def _with_gpus(subject: Subject) -> Iterator[tuple[ExaminedMachine, str]]:
@@ -119,9 +138,17 @@ def binding(subject: Subject) -> Iterator[Observation]:
                 ),
                 subject=label,
             )
-        elif link in accepted:
+        elif link in accepted and link != "same-nonce":
             yield Observation.proven(
                 "gpu.binding", "The GPU evidence is hashed into the quote.", subject=label, got=link
+            )
+        elif link in accepted:
+            yield Observation.proven(
+                "gpu.binding",
+                "CPU and GPUs answered the same nonce, which your policy takes for enough.",
+                subject=label,
+                got=link,
+                concern=True,
             )
         else:
             yield Observation.asserted(

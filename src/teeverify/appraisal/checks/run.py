@@ -25,6 +25,7 @@ _ENDPOINT: tuple[_Check, ...] = (
     code.images_pinned,
     code.compose_manager,
     gpu.required,
+    gpu.distinct,
     gpu.measurements,
     gpu.revocation,
     gpu.binding,

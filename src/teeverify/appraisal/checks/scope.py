@@ -42,6 +42,9 @@ def kind(subject: Subject) -> Iterator[Observation]:
             hint="Type --for evidence if the component alone is what you want appraised.",
         )
         return
+    if subject.scope == "endpoint" and not subject.model_machines and subject.front is None:
+        yield Observation.absent("kind", "There is no machine in this evidence.")
+        return
     yield Observation.proven("kind", f"Recognised: {subject.examined.evidence.provider}.")
 
 

@@ -59,7 +59,7 @@ class Subject:
         return tuple(
             (m.machine.key, m)
             for m in self.machines
-            if m.machine.key is not None and m.layout is not None
+            if m.machine.key is not None and m.layout is not None and "key" in m.layout.binds
         )
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
@@ -41,12 +41,14 @@ class Sampling:
         temperature: 0 takes the likeliest token each time.
         top_p: Choose among the likeliest tokens that together have this probability.
         seed: Makes sampling repeatable; ``None`` for a random one.
+        ignore_end: Go on to ``max_tokens``, for load tests.
     """
 
     max_tokens: int
     temperature: float
     top_p: float
     seed: int | None
+    ignore_end: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,9 @@ class Engine(Protocol):
     def count(self, messages: Sequence[Message]) -> int:
         """How many tokens a prompt has."""
 
-    def generate(self, messages: Sequence[Message], sampling: Sampling) -> AsyncIterator[Piece]:
+    def generate(
+        self, messages: Sequence[Message], sampling: Sampling
+    ) -> AsyncGenerator[Piece, None]:
         """Answer a chat. Closing the iterator stops the work.
 
         Raises:

@@ -26,7 +26,7 @@ _LAYERS, _HEADS, _HEAD = 2, 4, 16
 _WIDTH, _INNER = _HEADS * _HEAD, 192
 _SEED = 20261122
 _NEVER = -1e9
-_STRENGTH = 0.6
+_STRENGTH = 0.35
 _TEXT = b"""\
 this is a small engine and it knows very little. it was made to test servers that sign what they
 say. the answer that you read was made one letter at a time, as the large ones make theirs, but
@@ -35,8 +35,8 @@ machine not what it seems. who wants to know asks for evidence and looks at it w
 letters come in, the key has signed them all, and what was said is what was sent. nothing more was
 promised, and nothing less will do. trust is good when there is something that it can rest on.
 """
-_SENTENCE_END = ord(".")
-_END_SHARE = 0.35
+_SENTENCE_END, _SPACE = b". "
+_END_SHARE = 0.3
 
 
 @dataclass(slots=True)
@@ -76,7 +76,8 @@ class Decoder:
         random = np.random.default_rng(_SEED)
 
         def weights(rows: int, columns: int) -> Array:
-            return random.standard_normal((rows, columns)) / np.sqrt(rows)
+            found: Array = random.standard_normal((rows, columns)) / np.sqrt(rows)
+            return found
 
         self._embedding = random.standard_normal((VOCABULARY, _WIDTH))
         self._layers = [
@@ -89,12 +90,14 @@ class Decoder:
             for _ in range(_LAYERS)
         ]
         self._output = weights(_WIDTH, VOCABULARY)
-        self._prior = _prior()
+        self._prior = _Prior()
         self._frequencies = 10000.0 ** (-np.arange(_HEAD // 2) / (_HEAD // 2))
 
     def digest(self) -> str:
         """SHA-256 of all weights, in hex."""
-        found = hashlib.sha256(self._embedding.tobytes() + self._output.tobytes() + self._prior.tobytes())
+        found = hashlib.sha256(
+            self._embedding.tobytes() + self._output.tobytes() + self._prior.tobytes()
+        )
         for layer in self._layers:
             for part in (layer.qkv, layer.out, layer.up, layer.down):
                 found.update(part.tobytes())
@@ -104,7 +107,7 @@ class Decoder:
         """Read a prompt of at most ``WINDOW`` tokens into a row of the cache.
 
         Args:
-            tokens: The prompt.
+            tokens: The prompt; at least two.
             cache: Where its keys and values go.
             row: Which row.
 
@@ -124,24 +127,25 @@ class Decoder:
             mixed = np.einsum("hqk,khd->qhd", _softmax(scores), v)
             x = self._finish(x, mixed.reshape(count, _WIDTH), layer)
         cache.positions[row] = count
-        return self._logits(x[-1:], tokens[-1:])[0]
+        return self._logits(x[-1:], tokens[None, -2:])[0]
 
-    def step(self, tokens: Tokens, cache: Cache) -> Array:
+    def step(self, recent: Tokens, cache: Cache) -> Array:
         """Read one more token of each of the first sequences in the cache.
 
         Args:
-            tokens: Their latest tokens; as many as there are sequences in use.
+            recent: Their last two tokens, of which the second is read now; as many rows as there
+                are sequences in use.
             cache: The keys and values so far.
 
         Returns:
             One row of logits a sequence.
         """
-        count = len(tokens)
+        count = len(recent)
         rows = np.arange(count)
         positions = cache.positions[:count]
         place = positions % WINDOW
         unused = np.arange(WINDOW)[None, :] > positions[:, None]
-        x = self._embedding[tokens]
+        x = self._embedding[recent[:, 1]]
         for index, layer in enumerate(self._layers):
             q, k, v = self._heads(_norm(x) @ layer.qkv, positions)
             keys, values = cache.keys[index, :count], cache.values[index, :count]
@@ -152,7 +156,7 @@ class Decoder:
             mixed = (_softmax(scores)[:, :, None, :] @ values)[:, :, 0]
             x = self._finish(x, mixed.reshape(count, _WIDTH), layer)
         cache.positions[:count] += 1
-        return self._logits(x, tokens)
+        return self._logits(x, recent)
 
     def _heads(self, qkv: Array, positions: Tokens) -> tuple[Array, Array, Array]:
         """Cut into heads, and turn queries and keys by their positions."""
@@ -175,8 +179,8 @@ class Decoder:
         result: Array = x + np.maximum(inner, 0) @ layer.down
         return result
 
-    def _logits(self, x: Array, last: Tokens) -> Array:
-        return _STRENGTH * (_norm(x) @ self._output) + self._prior[last]
+    def _logits(self, x: Array, recent: Tokens) -> Array:
+        return _STRENGTH * (_norm(x) @ self._output) + self._prior.of(recent)
 
 
 def _norm(x: Array) -> Array:
@@ -190,17 +194,40 @@ def _softmax(x: Array) -> Array:
     return found
 
 
-def _prior() -> Array:
-    """How often a byte follows another in a few sentences, as logarithms; nothing else follows."""
-    text = np.frombuffer(_TEXT.replace(b"\n", b" "), dtype=np.uint8).astype(np.intp)
-    allowed = np.zeros(VOCABULARY)
-    allowed[text] = 1
-    counts = np.tile(allowed * 1e-3, (VOCABULARY, 1))
-    np.add.at(counts, (text[:-1], text[1:]), 1.0)
-    # An answer begins as a sentence does, and may end where one does.
-    starts = np.bincount(text[2:][(text[:-2] == _SENTENCE_END)], minlength=VOCABULARY)
-    counts[ASSISTANT] = allowed * 1e-3 + starts
-    counts[_SENTENCE_END, END] = counts[_SENTENCE_END].sum() * _END_SHARE / (1 - _END_SHARE)
-    with np.errstate(divide="ignore"):
-        found: Array = np.log(counts / counts.sum(axis=-1, keepdims=True))
-    return np.maximum(found, _NEVER)
+class _Prior:
+    """How often a byte follows two others in a few sentences, as logarithms."""
+
+    def __init__(self) -> None:
+        text = _TEXT.replace(b"\n", b" ")
+        letters = sorted(set(text))
+        # Whatever the sentences do not have, the start of an answer too, counts as a space.
+        self._symbol = np.full(VOCABULARY, letters.index(_SPACE), dtype=np.intp)
+        self._symbol[letters] = np.arange(len(letters))
+        size = len(letters)
+        single = np.zeros(VOCABULARY)
+        pairs = np.zeros((size, VOCABULARY))
+        triples = np.zeros((size, size, VOCABULARY))
+        for first, second, third in zip(text, text[1:], text[2:], strict=False):
+            one, two = self._symbol[first], self._symbol[second]
+            # An answer may end where a sentence does.
+            end = _END_SHARE if second == _SENTENCE_END else 0.0
+            for follower, weight in ((third, 1 - end), (END, end)):
+                single[follower] += weight
+                pairs[two, follower] += weight
+                triples[one, two, follower] += weight
+        with np.errstate(divide="ignore"):
+            mixed = sum(
+                share * part / np.maximum(part.sum(axis=-1, keepdims=True), 1)
+                for share, part in ((0.02, single), (0.18, pairs[None]), (0.8, triples))
+            )
+            self._logarithms: Array = np.maximum(np.log(mixed), _NEVER)
+
+    def of(self, recent: Tokens) -> Array:
+        """The logarithms after the last two tokens of each sequence."""
+        one, two = self._symbol[recent[:, 0]], self._symbol[recent[:, 1]]
+        found: Array = self._logarithms[one, two]
+        return found
+
+    def tobytes(self) -> bytes:
+        """For the digest of the weights."""
+        return self._logarithms.tobytes()

@@ -1,0 +1,78 @@
+"""Open a session with a live endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from teeverify.appraisal import Policy
+from teeverify.client.core import SessionCore
+from teeverify.client.endorsements import EndorsementSource
+from teeverify.client.endpoint import Endpoint
+from teeverify.client.fetch_requests import RequestsFetch
+from teeverify.client.session import AttestedSession
+from teeverify.client.verifier import Verifier
+from teeverify.roots import UnsafeTestRoots
+
+__all__ = ["DEFAULT_TIMEOUT", "connect", "open_session"]
+
+DEFAULT_TIMEOUT = 30.0
+"""Seconds that one request for evidence or a signature may take, unless the caller says."""
+
+
+def connect(  # noqa: PLR0913 -- the question in all its parts
+    base_url: str,
+    *,
+    model: str | None = None,
+    policy: str | Path | Policy = "genuine",
+    roots: UnsafeTestRoots | None = None,
+    endorsements: EndorsementSource | Sequence[EndorsementSource] = (),
+    api_key: str | None = None,
+    dialect: str | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> AttestedSession:
+    """Attest an endpoint now, under a new random nonce.
+
+    Args:
+        base_url: The endpoint, as the OpenAI SDK takes it: ``https://…/v1``; plain ``http`` only
+            on this machine.
+        model: The model that you will ask.
+        policy: ``genuine``, ``strict``, a path of a TOML file, or a :class:`Policy`.
+        roots: Test roots, for simulated endpoints only.
+        endorsements: The vendors' collateral, where the endpoint does not send it along.
+        api_key: Shown to the signature route; nothing is shown it before the policy is satisfied.
+        dialect: How the endpoint shows its evidence, where its host does not tell.
+        timeout: Seconds that one request for evidence or a signature may take.
+
+    Returns:
+        The session; its answers are verified with :meth:`AttestedSession.verify_response`.
+
+    Raises:
+        TeeVerifyError: The class that belongs to the worst finding, with ``result`` set, unless
+            the policy is satisfied.
+    """
+    verifier = Verifier(policy=policy, roots=roots, endorsements=endorsements)
+    return open_session(
+        verifier, base_url, model=model, api_key=api_key, dialect=dialect, timeout=timeout
+    )
+
+
+def open_session(
+    verifier: Verifier,
+    base_url: str,
+    *,
+    model: str | None = None,
+    api_key: str | None = None,
+    dialect: str | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> AttestedSession:
+    """As :func:`connect`, with a verifier that there is already.
+
+    Raises:
+        TeeVerifyError: As :func:`connect`.
+    """
+    endpoint = Endpoint.parse(base_url, dialect=dialect)
+    core = SessionCore(verifier, endpoint, model=model, timeout=timeout)
+    session = AttestedSession(core, RequestsFetch(trust_env=endpoint.trust_env), api_key=api_key)
+    session.attest()
+    return session

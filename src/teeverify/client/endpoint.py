@@ -1,0 +1,195 @@
+"""Where an endpoint is, and which of its routes carry signed answers."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Literal, NoReturn, TypeAlias
+from urllib.parse import quote, urlencode, urlsplit
+
+from teeverify.errors import ConfigurationError
+from teeverify.providers import DIALECTS, Dialect, dialect_for
+
+__all__ = ["Endpoint", "Route"]
+
+Route: TypeAlias = Literal["signed", "open"]
+_ID = "usage.endpoint"
+_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[0-9a-z._:-]{1,253}")
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
+# What a server may resolve into another path.
+_DEVIOUS = re.compile(r"\.\.|%2e", re.IGNORECASE)
+_MODELS = "/models"
+ALGORITHM = "ecdsa"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One endpoint, as its base URL names it.
+
+    Attributes:
+        scheme: ``https``; ``http`` only within this machine.
+        host: Host in lower case, an IPv6 address without brackets.
+        port: Port.
+        path: Path below which OpenAI's routes lie, without a slash at its end.
+        dialect: How it shows its evidence.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    dialect: Dialect
+
+    @classmethod
+    def parse(cls, base_url: str, *, dialect: str | None = None) -> Endpoint:
+        """Read a base URL, as the OpenAI SDK takes it.
+
+        Args:
+            base_url: For example ``https://enclave.example.com/v1``.
+            dialect: The provider's dialect; else the host's, and on this machine ``dstack``.
+
+        Raises:
+            ConfigurationError: No such URL, a plain one to another machine, or an unknown dialect.
+        """
+        scheme, host, port, path = _parts(base_url)
+        local = _is_loopback(host)
+        if scheme == "http" and not local:
+            _refuse(
+                "a plain http address would show your prompts to the network",
+                host,
+                "https, or http on this machine only",
+            )
+        chosen = dialect_for(host, dialect) or (DIALECTS["dstack"] if local else None)
+        if chosen is None:
+            _refuse(
+                "nothing says which dialect this endpoint speaks",
+                host,
+                f"dialect= one of {', '.join(d.id for d in DIALECTS.values() if d.live)}",
+            )
+        if not chosen.live:
+            _refuse(
+                "this dialect is read from recordings only in this version",
+                chosen.id,
+                ", ".join(d.id for d in DIALECTS.values() if d.live),
+            )
+        if not path.endswith(chosen.root):
+            _refuse(
+                "the base URL has another end than its dialect's routes",
+                path or "no path",
+                f"a path that ends in {chosen.root}",
+            )
+        return cls(scheme=scheme, host=host, port=port, path=path, dialect=chosen)
+
+    @property
+    def base_url(self) -> str:
+        """The base URL in its one normal form."""
+        return f"{self.scheme}://{self._authority}{self.path}"
+
+    @property
+    def trust_env(self) -> bool:
+        """Whether proxies of the environment may be used: not within this machine."""
+        return self.scheme == "https"
+
+    @property
+    def report_path(self) -> str:
+        """Path of the report's route."""
+        return self.path + self.dialect.report_path.removeprefix(self.dialect.root)
+
+    @property
+    def _authority(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def report_query(self, nonce: bytes, model: str | None) -> dict[str, str]:
+        """What to ask of the report's route."""
+        query = {"nonce": nonce.hex(), "signing_algo": ALGORITHM}
+        return query if model is None else {"model": model, **query}
+
+    def report_url(self, query: dict[str, str]) -> str:
+        """The URL of a report."""
+        return f"{self.scheme}://{self._authority}{self.report_path}?{urlencode(query)}"
+
+    def signature_url(self, answer_id: str, model: str | None) -> str:
+        """The URL of an answer's signature; the id is data, whatever characters it has."""
+        route = self.dialect.signature_path.format(id=quote(answer_id, safe=""))
+        query = {"signing_algo": ALGORITHM}
+        if model is not None:
+            query = {"model": model, **query}
+        return f"{self.base_url}{route}?{urlencode(query)}"
+
+    def route(self, method: str, url: str) -> Route:
+        """What a request is to this endpoint.
+
+        Args:
+            method: HTTP method.
+            url: The whole URL.
+
+        Returns:
+            ``signed`` where the answer must carry a signature, ``open`` where there is nothing to
+            sign (the list of models).
+
+        Raises:
+            ConfigurationError: Another endpoint, or a route whose answers nobody signs: nothing is
+                sent there.
+        """
+        parts = urlsplit(url)
+        here = (self.scheme, self.host, self.port)
+        there = (parts.scheme, (parts.hostname or ""), parts.port or _PORTS.get(parts.scheme, 0))
+        if there != here or not parts.path.startswith(f"{self.path}/"):
+            _refuse(
+                "the request is for another place than the one that is attested",
+                f"{there[0]}://{there[1]}:{there[2]}{parts.path}"[:120],
+                self.base_url,
+            )
+        relative = parts.path.removeprefix(self.path)
+        if method == "POST" and relative in self.dialect.signed_routes:
+            return "signed"
+        models = relative == _MODELS or relative.startswith(f"{_MODELS}/")
+        if method == "GET" and models and not _DEVIOUS.search(relative):
+            return "open"
+        raise ConfigurationError(
+            "answers of this route carry no signature in this dialect, so nothing was sent",
+            id="usage.route",
+            got=f"{method} {relative}"[:120],
+            want=f"POST {' or '.join(self.dialect.signed_routes)}, or GET {_MODELS}",
+        )
+
+
+def _parts(base_url: str) -> tuple[str, str, int, str]:
+    try:
+        parts = urlsplit(base_url)
+        host, port = parts.hostname or "", parts.port
+    except (ValueError, AttributeError, TypeError):
+        _refuse("the base URL is not a URL", type(base_url).__name__, "https://host/v1")
+    if parts.username is not None or parts.password is not None:
+        _refuse("the base URL holds a user name or password", host, "api_key= for credentials")
+    path = parts.path.rstrip("/")
+    if (
+        parts.scheme not in _PORTS
+        or not _HOST.fullmatch(host)
+        or not _PATH.fullmatch(path)
+        or _DEVIOUS.search(path)
+        or parts.query
+        or parts.fragment
+    ):
+        _refuse(
+            "the base URL is not one of an endpoint",
+            repr(host)[:80],
+            "https://host/v1, a host in ASCII, neither query nor fragment",
+        )
+    return parts.scheme, host, port or _PORTS[parts.scheme], path
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse(message: str, got: str, want: str) -> NoReturn:
+    raise ConfigurationError(message, id=_ID, got=got, want=want)

@@ -1,0 +1,305 @@
+"""What is asked of an endpoint beside the answers, apart from how it is asked.
+
+A session is written once, as generators that yield :class:`Get` and :class:`Wait`; a fetcher of
+requests or httpx, blocking or not, does what they ask for. Whatever the network brings, a fetcher
+returns a whole body within the cap, or raises.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TypeAlias, TypeVar
+
+from teeverify.errors import EndpointUnavailable, MalformedEvidence, TeeVerifyError
+
+__all__ = [
+    "AsyncFetch",
+    "Collector",
+    "Deadline",
+    "Fetch",
+    "Get",
+    "Got",
+    "Steps",
+    "Wait",
+    "out_of_time",
+    "run",
+    "run_async",
+    "unreachable",
+]
+
+T = TypeVar("T")
+_REDIRECTS = range(300, 400)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Get:
+    """One GET request.
+
+    Attributes:
+        url: The URL; redirects from it are refused.
+        what: What is fetched, for errors.
+        cap: Largest body accepted, in bytes.
+        timeout: Seconds until the whole body must be here.
+        authorization: Value of the ``Authorization`` header; without one, none is sent.
+    """
+
+    url: str
+    what: str
+    cap: int
+    timeout: float
+    authorization: str | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers to send: nothing may be compressed, for sizes are bounded as sent."""
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "teeverify",
+        }
+        if self.authorization is not None:
+            headers["Authorization"] = self.authorization
+        return headers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Got:
+    """The answer to a :class:`Get`.
+
+    Attributes:
+        status: HTTP status, never a redirect.
+        content_type: Value of the ``Content-Type`` header, in lower case.
+        body: The exact bytes.
+    """
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A pause.
+
+    Attributes:
+        seconds: How long.
+    """
+
+    seconds: float
+
+
+Steps: TypeAlias = "Generator[Get | Wait, Got | None, T]"
+Fetch: TypeAlias = Callable[[Get], Got]
+AsyncFetch: TypeAlias = Callable[[Get], Awaitable[Got]]
+
+
+def run(steps: Steps[T], fetch: Fetch) -> T:
+    """Do what the steps ask for, and give what they return.
+
+    Raises:
+        TeeVerifyError: What the steps raise, or did not catch.
+    """
+    got: Got | None = None
+    failure: TeeVerifyError | None = None
+    try:
+        while True:
+            step = steps.send(got) if failure is None else steps.throw(failure)
+            got, failure = None, None
+            if isinstance(step, Wait):
+                time.sleep(step.seconds)
+                continue
+            try:
+                got = fetch(step)
+            except TeeVerifyError as error:
+                failure = error
+    except StopIteration as done:
+        value: T = done.value
+        return value
+
+
+async def run_async(steps: Steps[T], fetch: AsyncFetch) -> T:
+    """As :func:`run`, without blocking.
+
+    Raises:
+        TeeVerifyError: What the steps raise, or did not catch.
+    """
+    import anyio  # noqa: PLC0415 -- only where there is an event loop
+
+    got: Got | None = None
+    failure: TeeVerifyError | None = None
+    try:
+        while True:
+            step = steps.send(got) if failure is None else steps.throw(failure)
+            got, failure = None, None
+            if isinstance(step, Wait):
+                await anyio.sleep(step.seconds)
+                continue
+            try:
+                got = await fetch(step)
+            except TeeVerifyError as error:
+                failure = error
+    except StopIteration as done:
+        value: T = done.value
+        return value
+
+
+class Collector:
+    """Takes one answer apart as it arrives, and refuses what must not be waited for.
+
+    Args:
+        get: What was asked.
+        status: HTTP status.
+        headers: The answer's headers, whose names do not depend on letter case.
+
+    Raises:
+        EndpointUnavailable: A redirect, or a body in another encoding than was asked for.
+    """
+
+    def __init__(self, get: Get, status: int, headers: Mapping[str, str]) -> None:
+        if status in _REDIRECTS:
+            raise EndpointUnavailable(
+                f"the endpoint redirects the request for its {get.what}, which is not followed",
+                id="endpoint.redirect",
+                got=f"status {status}",
+                hint="Give the address at which the endpoint itself answers.",
+            )
+        encoding = headers.get("content-encoding") or "identity"
+        if encoding.strip().lower() != "identity":
+            raise EndpointUnavailable(
+                f"the endpoint's {get.what} came compressed, which was not asked for",
+                id="endpoint.encoding",
+                got=repr(encoding)[:40],
+                want="no Content-Encoding",
+            )
+        self._get = get
+        self._status = status
+        self._content_type = (headers.get("content-type") or "").lower()
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    def take(self, chunk: bytes) -> None:
+        """Keep the next bytes.
+
+        Raises:
+            MalformedEvidence: They are more than what was asked for may have.
+        """
+        self._size += len(chunk)
+        if self._size > self._get.cap:
+            raise MalformedEvidence(
+                f"the endpoint's {self._get.what} is too large",
+                id="endpoint.size",
+                field=self._get.what,
+                need=f"at most {self._get.cap} bytes",
+                have="more",
+            )
+        self._chunks.append(chunk)
+
+    def all(self, chunks: Iterable[bytes], deadline: Deadline) -> Got:
+        """Take everything, and give the whole answer.
+
+        Raises:
+            EndpointUnavailable: The time ran out.
+            MalformedEvidence: See :meth:`take`.
+        """
+        for chunk in chunks:
+            self.take(chunk)
+        if deadline.expired:  # a connection that was shut may look like one that ended
+            raise out_of_time(self._get)
+        return self.done()
+
+    def done(self) -> Got:
+        """The whole answer."""
+        return Got(
+            status=self._status, content_type=self._content_type, body=b"".join(self._chunks)
+        )
+
+
+def out_of_time(get: Get) -> EndpointUnavailable:
+    """The error for an answer that did not come, or not to its end, in time."""
+    return EndpointUnavailable(
+        f"the endpoint gave no whole {get.what} in {get.timeout:g} s",
+        id="endpoint.timeout",
+        hint="Try again, or allow more time.",
+    )
+
+
+def unreachable(get: Get, error: BaseException) -> EndpointUnavailable:
+    """The error for a connection that failed; it never quotes what was sent."""
+    cause: BaseException | None = error
+    reason = None
+    for _ in range(8):  # the operating system's own words lie below the libraries'
+        if cause is None:
+            break
+        if isinstance(cause, OSError) and cause.strerror:
+            reason = cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return EndpointUnavailable(
+        f"the endpoint could not be asked for its {get.what}",
+        id="endpoint.unreachable",
+        got=(reason or type(error).__name__)[:120],
+        hint="Check that it runs and that the address is right; then try again.",
+    )
+
+
+class Deadline:
+    """Ends a blocking exchange at a point in time, however slowly the other side drips.
+
+    Time-outs of sockets count from byte to byte. So the sockets themselves are shut when the time
+    is over, which wakes whoever waits for them.
+
+    Args:
+        seconds: How long the exchange may take.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.expired = False
+        self._sockets: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(seconds, self._expire)
+        self._timer.daemon = True
+
+    def watch(self, connection: socket.socket) -> socket.socket:
+        """Shut this connection too when the time is over; gives the connection itself."""
+        # A second handle to the same connection: TLS takes the first one's away.
+        own = socket.socket(fileno=socket.dup(connection.fileno()))
+        with self._lock:
+            self._sockets.append(own)
+        if self.expired:
+            self._shut(own)
+        return connection
+
+    def _expire(self) -> None:
+        self.expired = True
+        with self._lock:
+            for own in self._sockets:
+                self._shut(own)
+
+    @staticmethod
+    def _shut(own: socket.socket) -> None:
+        try:
+            own.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # the other side was faster
+
+    def __enter__(self) -> Deadline:
+        """Start to count."""
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop to count."""
+        self._timer.cancel()
+        with self._lock:
+            for own in self._sockets:
+                own.close()
+            self._sockets.clear()

@@ -1,0 +1,90 @@
+"""Fetch with ``requests``, which every installation has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from teeverify.client.fetch import Collector, Deadline, Get, Got, out_of_time, unreachable
+
+if TYPE_CHECKING:
+    import requests
+    from requests.adapters import HTTPAdapter
+
+__all__ = ["RequestsFetch"]
+
+_CHUNK = 64 * 1024
+
+
+class RequestsFetch:
+    """Fetches with a connection of its own for every request.
+
+    Args:
+        trust_env: Whether proxies and CA bundles of the environment are used. Never for
+            connections within this machine, which no proxy may see.
+    """
+
+    def __init__(self, *, trust_env: bool = True) -> None:
+        self._trust_env = trust_env
+
+    def __call__(self, get: Get) -> Got:
+        """Fetch.
+
+        Raises:
+            EndpointUnavailable: No connection, no answer in time, a redirect.
+            MalformedEvidence: The answer is larger than allowed.
+        """
+        import requests  # noqa: PLC0415 -- heavy, and not every verification fetches
+        import urllib3  # noqa: PLC0415
+
+        with Deadline(get.timeout) as deadline, requests.Session() as session:
+            session.trust_env = self._trust_env
+            adapter = _adapter(deadline)
+            session.mount("https://", adapter)
+            session.mount("http://", adapter)
+            try:
+                with session.get(
+                    get.url,
+                    headers=get.headers,
+                    auth=_as_it_is,
+                    stream=True,
+                    allow_redirects=False,
+                    timeout=get.timeout,
+                ) as response:
+                    headers = cast("Mapping[str, str]", response.headers)
+                    collector = Collector(get, response.status_code, headers)
+                    chunks = response.raw.stream(_CHUNK, decode_content=False)
+                    return collector.all(chunks, deadline)
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+                if deadline.expired or isinstance(error, requests.Timeout):
+                    raise out_of_time(get) from None
+                raise unreachable(get, error) from None
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """An authentication that adds none: else a password of ``.netrc`` would be sent."""
+    return request
+
+
+def _adapter(deadline: Deadline) -> HTTPAdapter:
+    """An adapter whose connections the deadline watches from their first byte."""
+    from requests.adapters import HTTPAdapter  # noqa: PLC0415
+
+    class Watched(HTTPAdapter):
+        """Names every connection to the deadline."""
+
+        def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
+            """The pool, whose connections are watched."""
+            pool = super().get_connection_with_tls_context(*args, **options)
+            kind = pool.ConnectionCls
+
+            def connection(*args: Any, **options: Any) -> Any:  # noqa: ANN401
+                made: Any = kind(*args, **options)
+                connect = made._new_conn  # noqa: SLF001 -- the only place that has the socket
+                made._new_conn = lambda: deadline.watch(connect())  # noqa: SLF001
+                return made
+
+            pool.ConnectionCls = cast("Any", connection)
+            return pool
+
+    return Watched(max_retries=0)

@@ -1,0 +1,184 @@
+"""A session with an attested endpoint, as its users meet it."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime
+from pathlib import Path
+
+from teeverify.appraisal import AttestationResult
+from teeverify.binding import SigningKey
+from teeverify.client.core import Attestation, SessionCore
+from teeverify.client.exchange import Exchange, Response, answer_bytes, request_bytes
+from teeverify.client.fetch import AsyncFetch, Fetch, run, run_async
+from teeverify.client.receipts import Receipt
+from teeverify.client.sources import read_bytes
+from teeverify.clock import now
+from teeverify.errors import ConfigurationError
+
+__all__ = ["AsyncAttestedSession", "AttestedSession"]
+
+
+class _Session:
+    """What both sessions show."""
+
+    def __init__(self, core: SessionCore, api_key: str | None) -> None:
+        self._core = core
+        self._authorization = None if api_key is None else f"Bearer {api_key}"
+
+    @property
+    def _known(self) -> Attestation:
+        known = self._core.attestation
+        if known is None:
+            raise ConfigurationError("the endpoint was not attested yet", id="usage.session")
+        return known
+
+    @property
+    def result(self) -> AttestationResult:
+        """The result of the attestation in force."""
+        return self._known.result
+
+    @property
+    def signer(self) -> SigningKey | None:
+        """The attested key."""
+        return self._known.result.signer
+
+    @property
+    def expires_at(self) -> datetime:
+        """When the endpoint is attested anew, before anything more is sent."""
+        return self._known.expires_at
+
+    def __repr__(self) -> str:
+        """Where to, and the first sentence."""
+        known = self._core.attestation
+        shown = "not attested yet" if known is None else known.result.summary
+        return f"<{type(self).__name__} {self._core.endpoint.base_url}: {shown}>"
+
+    def _exchange(
+        self,
+        request: bytes | None,
+        response: Response,
+        signature: bytes | str | Path | None,
+        answer_id: str | None,
+    ) -> Exchange:
+        given = signature
+        if signature is not None and not isinstance(signature, bytes):
+            given = read_bytes(signature, what="signature")
+        return Exchange(
+            request=request_bytes(request, response),
+            response=answer_bytes(response),
+            received_at=now(),
+            signature=given if isinstance(given, bytes) else None,
+            id=answer_id,
+            authorization=self._authorization,
+        )
+
+
+class AttestedSession(_Session):
+    """A session with one endpoint: :func:`teeverify.connect` opens it.
+
+    Several threads may use it.
+
+    Args:
+        core: What the session does.
+        fetch: How the endpoint is reached.
+        api_key: Shown to the signature route once the endpoint is attested; never before.
+    """
+
+    def __init__(self, core: SessionCore, fetch: Fetch, *, api_key: str | None = None) -> None:
+        super().__init__(core, api_key)
+        self._fetch = fetch
+        self._lock = threading.Lock()
+
+    def attest(self) -> Attestation:
+        """The attestation in force; a new one where the last has run out.
+
+        Raises:
+            TeeVerifyError: The endpoint does not satisfy the policy.
+        """
+        with self._lock:  # one attestation, however many threads wait for it
+            return run(self._core.ensure(), self._fetch)
+
+    def verify_exchange(self, exchange: Exchange, sent_under: Attestation) -> Receipt:
+        """Verify one answer to a request that was sent under this attestation.
+
+        Raises:
+            TeeVerifyError: It is not verified.
+        """
+        return run(self._core.verify(exchange, sent_under), self._fetch)
+
+    def verify_response(
+        self,
+        *,
+        response: Response,
+        request: bytes | None = None,
+        signature: bytes | str | Path | None = None,
+        id: str | None = None,  # noqa: A002
+    ) -> Receipt:
+        """Verify one answer.
+
+        Args:
+            response: The answer's exact bytes, or the answer of httpx2, httpx or requests.
+            request: The request's exact bytes; not needed where the response keeps them.
+            signature: What the signature route returned, or a path of it; fetched if not given.
+            id: The answer's id, where the answer does not name it itself.
+
+        Returns:
+            The receipt of a verified answer.
+
+        Raises:
+            TeeVerifyError: It is not verified; ``ResponseNotVerified`` where it is wrong,
+                ``Unavailable`` where something needed could not be had.
+        """
+        exchange = self._exchange(request, response, signature, id)
+        return self.verify_exchange(exchange, self.attest())
+
+
+class AsyncAttestedSession(_Session):
+    """As :class:`AttestedSession`, without blocking.
+
+    Args:
+        core: What the session does.
+        fetch: How the endpoint is reached.
+        api_key: Shown to the signature route once the endpoint is attested; never before.
+    """
+
+    def __init__(self, core: SessionCore, fetch: AsyncFetch, *, api_key: str | None = None) -> None:
+        import anyio  # noqa: PLC0415 -- only where there is an event loop
+
+        super().__init__(core, api_key)
+        self._fetch = fetch
+        self._lock = anyio.Lock()
+
+    async def attest(self) -> Attestation:
+        """As :meth:`AttestedSession.attest`.
+
+        Raises:
+            TeeVerifyError: The endpoint does not satisfy the policy.
+        """
+        async with self._lock:
+            return await run_async(self._core.ensure(), self._fetch)
+
+    async def verify_exchange(self, exchange: Exchange, sent_under: Attestation) -> Receipt:
+        """As :meth:`AttestedSession.verify_exchange`.
+
+        Raises:
+            TeeVerifyError: It is not verified.
+        """
+        return await run_async(self._core.verify(exchange, sent_under), self._fetch)
+
+    async def verify_response(
+        self,
+        *,
+        response: Response,
+        request: bytes | None = None,
+        signature: bytes | str | Path | None = None,
+        id: str | None = None,  # noqa: A002
+    ) -> Receipt:
+        """As :meth:`AttestedSession.verify_response`.
+
+        Raises:
+            TeeVerifyError: It is not verified.
+        """
+        exchange = self._exchange(request, response, signature, id)
+        return await self.verify_exchange(exchange, await self.attest())
