@@ -23,17 +23,18 @@ from teeverify.appraisal import (
 )
 from teeverify.appraisal.evidence import Evidence
 from teeverify.binding import SigningKey
-from teeverify.client.collateral import collateral_of
+from teeverify.client.collateral import collateral_texts
 from teeverify.client.endpoint import Endpoint
-from teeverify.client.fetch import Get, Steps, Wait
+from teeverify.client.exchange import Exchange
+from teeverify.client.fetch import Get, Got, Steps, Wait
 from teeverify.client.receipts import Receipt
-from teeverify.client.response import Exchange
 from teeverify.clock import now
 from teeverify.errors import (
     AppraisalFailed,
     ConfigurationError,
     EndpointUnavailable,
     ResponseNotVerified,
+    SignatureUnavailable,
     TeeVerifyError,
 )
 from teeverify.providers.dialect import Recorded

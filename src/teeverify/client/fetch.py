@@ -13,9 +13,12 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from teeverify.errors import EndpointUnavailable, MalformedEvidence, TeeVerifyError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = [
     "AsyncFetch",
@@ -286,7 +289,7 @@ class Deadline:
         except OSError:
             return  # the other side was faster
 
-    def __enter__(self) -> Deadline:
+    def __enter__(self) -> Self:
         """Start to count."""
         self._timer.start()
         return self

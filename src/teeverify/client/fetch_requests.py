@@ -75,7 +75,7 @@ def _adapter(deadline: Deadline) -> HTTPAdapter:
 
         def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
             """The pool, whose connections are watched."""
-            pool = super().get_connection_with_tls_context(*args, **options)
+            pool: Any = super().get_connection_with_tls_context(*args, **options)
             kind = pool.ConnectionCls
 
             def connection(*args: Any, **options: Any) -> Any:  # noqa: ANN401
@@ -84,7 +84,7 @@ def _adapter(deadline: Deadline) -> HTTPAdapter:
                 made._new_conn = lambda: deadline.watch(connect())  # noqa: SLF001
                 return made
 
-            pool.ConnectionCls = cast("Any", connection)
+            pool.ConnectionCls = connection
             return pool
 
     return Watched(max_retries=0)

@@ -113,7 +113,7 @@ class AttestedSession(_Session):
         response: Response,
         request: bytes | None = None,
         signature: bytes | str | Path | None = None,
-        id: str | None = None,  # noqa: A002
+        id: str | None = None,
     ) -> Receipt:
         """Verify one answer.
 
@@ -173,7 +173,7 @@ class AsyncAttestedSession(_Session):
         response: Response,
         request: bytes | None = None,
         signature: bytes | str | Path | None = None,
-        id: str | None = None,  # noqa: A002
+        id: str | None = None,
     ) -> Receipt:
         """As :meth:`AttestedSession.verify_response`.
 

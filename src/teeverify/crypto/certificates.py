@@ -28,6 +28,7 @@ from teeverify.errors import (
 __all__ = [
     "Anchor",
     "Certificate",
+    "foreign_root_hint",
     "parse_certificate",
     "parse_pem_chain",
     "verify_dates",
@@ -278,12 +279,6 @@ def _refuse_root(
         f"{anchor.name} (key sha256:{hashlib.sha256(anchor.spki).hexdigest()})"
         for anchor in anchors
     )
-    hint = "A root that comes with the evidence is compared with the trust anchors, never trusted."
-    if _SIMULATOR in last.subject or _SIMULATOR in last.issuer:
-        hint += (
-            " This one says that it is simulated: it is accepted only in a command that names its"
-            " roots with --unsafe-test-roots, and then proves nothing about hardware."
-        )
     ends = "ends with" if last.subject == last.issuer else "ends below an unknown issuer, with"
     raise ChainInvalid(
         f"{what}: the path {ends} {_quoted(last.common_name)}, which is no trust anchor",
@@ -292,8 +287,23 @@ def _refuse_root(
         f"(key sha256:{hashlib.sha256(last.spki).hexdigest()}), "
         f"issued by {_quoted(last.issuer_common_name)}",
         want=wanted,
-        hint=hint,
+        hint=foreign_root_hint(last.subject + last.issuer),
     )
+
+
+def foreign_root_hint(names: bytes) -> str:
+    """What to tell somebody whose evidence leads to a root that is no trust anchor.
+
+    Args:
+        names: The DER of the names in question; only to say so where they name the simulator.
+    """
+    hint = "A root that comes with the evidence is compared with the trust anchors, never trusted."
+    if _SIMULATOR in names:
+        hint += (
+            " This one says that it is simulated: it is accepted only in a command that names its"
+            " roots with --unsafe-test-roots, and then proves nothing about hardware."
+        )
+    return hint
 
 
 def _refuse(id: str, what: str, certificate: Certificate, problem: str) -> NoReturn:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from teeverify.clock import now
-from teeverify.encoding.fields import JsonObject
-from teeverify.encoding.strict import json_value
 from teeverify.enclave.asgi import json_bytes
 from teeverify.enclave.engines import Engine, FinishReason, Message, Piece, Sampling
 from teeverify.enclave.errors import HttpError
+from teeverify.encoding.fields import JsonObject
+from teeverify.encoding.strict import json_value
 from teeverify.errors import MalformedEvidence
 
 __all__ = ["DONE", "Chat", "ChatRequest", "parse_chat"]

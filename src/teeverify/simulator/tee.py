@@ -173,13 +173,13 @@ class SimulatedTee:
         return log
 
     def _collateral(self, moment: datetime) -> dict[str, str]:
-        overrides: dict[str, Any] = {
+        over = {"nextUpdate": show_time(moment - timedelta(hours=1))}
+        faulty: dict[str, dict[str, Any]] = {
             "revoked-pck": {"revoked": ["pck"]},
-            "expired-collateral": {
-                "tcb_info": {"nextUpdate": show_time(moment - timedelta(hours=1))}
-            },
+            "expired-collateral": {"tcb_info": over},
             "out-of-date-tcb": {"tcb_status": "OutOfDate", "advisory_ids": ["INTEL-SA-00000"]},
-        }.get(self.fault or "", {})
+        }
+        overrides = faulty.get(self.fault or "", {})
         day = timedelta(days=1)
         return self.intel.collateral(
             issue_date=moment - day, next_update=moment + 29 * day, **overrides

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from teeverify.clock import show_time
 from teeverify.crypto.certificates import (
     Certificate,
+    foreign_root_hint,
     parse_pem_chain,
     verify_path,
     verify_signed_by,
@@ -92,10 +93,11 @@ def verify_root_crl(crl: Crl, anchors: Sequence[TrustAnchor], at: datetime) -> D
     named = [anchor for anchor in anchors if anchor.subject == crl.issuer]
     if not named:
         raise EndorsementInvalid(
-            f"{what}: it is the list of another authority",
+            f"{what} is of another authority, which is no trust anchor",
             id=ROOT_CRL,
-            got=f"issuer name {crl.issuer.hex()[:160]}",
+            got="an issuer of another name",
             want=" or ".join(anchor.name for anchor in anchors),
+            hint=foreign_root_hint(crl.issuer),
         )
     anchor = _signing_anchor(crl, named, what)
     _require_extensions(crl, ROOT_CRL, what)

@@ -127,7 +127,8 @@ class Decoder:
             mixed = np.einsum("hqk,khd->qhd", _softmax(scores), v)
             x = self._finish(x, mixed.reshape(count, _WIDTH), layer)
         cache.positions[row] = count
-        return self._logits(x[-1:], tokens[None, -2:])[0]
+        found: Array = self._logits(x[-1:], tokens[None, -2:])[0]
+        return found
 
     def step(self, recent: Tokens, cache: Cache) -> Array:
         """Read one more token of each of the first sequences in the cache.
