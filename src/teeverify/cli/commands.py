@@ -12,6 +12,7 @@ from teeverify.appraisal.checks import CATALOG
 from teeverify.appraisal.observation import CLAIM_QUESTIONS
 from teeverify.cli.demo import demo
 from teeverify.cli.faces import error_dict, error_summary, print_result, use_colour
+from teeverify.cli.serve import serve
 from teeverify.client import Verifier
 from teeverify.client.sources import load_evidence
 from teeverify.clock import now
@@ -191,6 +192,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "show": _show,
     "explain": _explain,
     "policy": _policy,
+    "serve": serve,
     "providers": _providers,
     "demo": _demo,
 }

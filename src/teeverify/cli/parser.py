@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from teeverify import __version__
+from teeverify.cli.serve import add_serve
 from teeverify.errors import EXIT_USAGE
 
 __all__ = ["build_parser"]
@@ -40,6 +41,13 @@ def build_parser() -> argparse.ArgumentParser:
     _show(commands)
     _explain(commands)
     _policy(commands)
+    add_serve(
+        commands.add_parser(
+            "serve",
+            help="run the enclave server on a simulated machine",
+            description="Run the enclave server. Prints its URL, then the path of its test roots.",
+        )
+    )
     _simple(commands, "providers", "list the providers, and what each can prove")
     _simple(commands, "demo", "forge evidence on a simulated TEE, verify it, and try to cheat")
     return parser

@@ -75,20 +75,26 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def _serve_simulated(options: argparse.Namespace, roots: Path) -> None:
+    # Imported here: only this command needs them.
     try:
         from teeverify.enclave.engines.tiny import TinyEngine  # noqa: PLC0415 -- needs NumPy
+        from teeverify.enclave.serve import (  # noqa: PLC0415 -- needs uvicorn
+            log_to_stderr,
+            open_socket,
+            run,
+            url_of,
+        )
     except ImportError:
         raise ConfigurationError(
             "the server's packages are not installed",
             id="usage.extra",
             hint="pip install 'teeverify[server]'",
         ) from None
-    from teeverify.enclave.app import EnclaveApp  # noqa: PLC0415 -- only this command needs it
+    from teeverify.enclave.app import EnclaveApp  # noqa: PLC0415
     from teeverify.enclave.asgi import Application  # noqa: PLC0415
     from teeverify.enclave.attestation import Attester  # noqa: PLC0415
     from teeverify.enclave.chat import DONE  # noqa: PLC0415
     from teeverify.enclave.keys import SigningKeys  # noqa: PLC0415
-    from teeverify.enclave.serve import log_to_stderr, open_socket, run, url_of  # noqa: PLC0415
     from teeverify.enclave.signing import Notary  # noqa: PLC0415
     from teeverify.enclave.store import SignatureStore  # noqa: PLC0415
     from teeverify.simulator.host import HOST_FAULTS, DishonestHost  # noqa: PLC0415

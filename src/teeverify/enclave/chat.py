@@ -97,9 +97,12 @@ def parse_chat(raw: bytes, *, model: str, max_tokens: int, max_bytes: int) -> Ch
         )
     except MalformedEvidence as error:
         # Without what was found: it may be a piece of a prompt.
-        raise HttpError.bad_request(
-            error.message, param=error.field.removeprefix("request.")
-        ) from None
+        raise HttpError.bad_request(error.message, param=_param(error.field)) from None
+
+
+def _param(path: str) -> str:
+    """Where in the request, as clients know it."""
+    return path.removeprefix("request.")
 
 
 def _messages(request: JsonObject) -> tuple[Message, ...]:
@@ -113,20 +116,20 @@ def _message(message: JsonObject) -> Message:
     role = message.text("role")
     if role not in _ROLES:
         raise HttpError.bad_request(
-            f"{message.path}.role is none of {', '.join(_ROLES)}", param=f"{message.path}.role"
+            f"a role is one of {', '.join(_ROLES)}", param=_param(f"{message.path}.role")
         )
     if isinstance(message.raw("content"), list):
         parts = message.objects("content")
         if any(part.text("type") != "text" for part in parts):
             raise HttpError.bad_request(
-                "this engine reads only text", param=f"{message.path}.content"
+                "this engine reads only text", param=_param(f"{message.path}.content")
             )
         return Message(role, "".join(part.text("text") for part in parts))
     return Message(role, message.text("content"))
 
 
 def _sampling(request: JsonObject, most: int) -> Sampling:
-    tokens = _DEFAULT_TOKENS
+    tokens = min(_DEFAULT_TOKENS, most)
     for name in ("max_tokens", "max_completion_tokens"):
         if name in request:
             tokens = request.integer(name)

@@ -10,10 +10,12 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 
+import uvicorn
+
 from teeverify.enclave.asgi import Application
 from teeverify.errors import ConfigurationError
 
-__all__ = ["open_socket", "run", "url_of"]
+__all__ = ["log_to_stderr", "open_socket", "run", "url_of"]
 
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 30
@@ -50,6 +52,29 @@ def url_of(listening: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
 
 
+class _Server(uvicorn.Server):
+    """Uvicorn's server; told to stop by a signal, it ends with exit code 0."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop at a signal. Uvicorn's own way raises the signal again when all is done."""
+        with _on_signals(self._stop):
+            yield
+
+    def _stop(self) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
 def run(application: Application, listening: socket.socket, *, ready: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT; then let running answers end, for a few seconds.
 
@@ -57,36 +82,7 @@ def run(application: Application, listening: socket.socket, *, ready: Callable[[
         application: What serves.
         listening: A socket that listens already.
         ready: Called once requests are answered.
-
-    Raises:
-        ConfigurationError: The extra ``server`` is not installed.
     """
-    try:
-        import uvicorn  # noqa: PLC0415 -- an extra, imported on use
-    except ImportError:
-        raise ConfigurationError(
-            "the server's packages are not installed",
-            id="usage.extra",
-            hint="pip install 'teeverify[server]'",
-        ) from None
-
-    class Server(uvicorn.Server):
-        """Uvicorn's server, that ends with exit code 0 when it is told to stop."""
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            ready()
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            """Uvicorn's own way raises the signal again when all is done."""
-            with _on_signals(self._stop):
-                yield
-
-        def _stop(self) -> None:
-            self.force_exit = self.should_exit
-            self.should_exit = True
-
     config = uvicorn.Config(
         application,
         lifespan="off",
@@ -99,7 +95,7 @@ def run(application: Application, listening: socket.socket, *, ready: Callable[[
         timeout_graceful_shutdown=_GRACE_SECONDS,
         backlog=_BACKLOG,
     )
-    Server(config).run(sockets=[listening])
+    _Server(config, ready).run(sockets=[listening])
 
 
 @contextlib.contextmanager

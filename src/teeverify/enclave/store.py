@@ -11,19 +11,18 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, TypeVar, cast
+from typing import TypeAlias
 
 from teeverify.clock import now
 from teeverify.errors import ConfigurationError
 
 __all__ = ["SignatureRecord", "SignatureStore", "StoreError"]
 
-T = TypeVar("T")
-Job: TypeAlias = tuple[Callable[[sqlite3.Connection], object], "Future[object]"]
+Row: TypeAlias = "tuple[str | int, ...]"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS signatures (
@@ -49,6 +48,7 @@ _SELECT = (
     "SELECT text, signature, address FROM signatures"
     " WHERE id = ? AND algorithm = ? AND stored_at > ?"
 )
+_DELETE = "DELETE FROM signatures WHERE id = ?"
 _MAX_BATCH = 256
 _LOCK_SECONDS = 5
 _PURGE_SECONDS = 60
@@ -77,6 +77,17 @@ class SignatureRecord:
     address: str
 
 
+class _Job:
+    """One statement for the thread, and where its outcome goes."""
+
+    def __init__(self, statement: str, rows: Sequence[Row]) -> None:
+        self.statement = statement
+        self.rows = rows
+        self.done: Future[Row | None] = Future()
+        # From here on it cannot be cancelled, so that the thread can always say what came of it.
+        self.done.set_running_or_notify_cancel()
+
+
 class SignatureStore:
     """Signatures by answer and algorithm.
 
@@ -92,7 +103,7 @@ class SignatureStore:
     def __init__(self, path: str | Path | None = None, *, ttl_seconds: int = 3600) -> None:
         self._ttl = ttl_seconds
         self._purged_at = 0
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._database = _open(path)
         self._thread = threading.Thread(target=self._work, name="signature store", daemon=True)
         self._thread.start()
@@ -105,11 +116,7 @@ class SignatureStore:
         """
         stamp = _seconds()
         rows = [(r.id, r.algorithm, r.text, r.signature, r.address, stamp) for r in records]
-
-        def insert(database: sqlite3.Connection) -> None:
-            database.executemany(_INSERT, rows)
-
-        await self._do(insert)
+        await self._do(_INSERT, *rows)
 
     async def get(self, answer_id: str, algorithm: str) -> SignatureRecord | None:
         """The signature of an answer; ``None`` where there is none, or its time is up.
@@ -117,16 +124,10 @@ class SignatureStore:
         Raises:
             StoreError: The disk says no.
         """
-
-        def select(database: sqlite3.Connection) -> tuple[str, str, str] | None:
-            oldest = _seconds() - self._ttl
-            found = database.execute(_SELECT, (answer_id, algorithm, oldest)).fetchone()
-            return cast("tuple[str, str, str] | None", found)
-
-        row = await self._do(select)
+        row = await self._do(_SELECT, (answer_id, algorithm, _seconds() - self._ttl))
         if row is None:
             return None
-        text, signature, address = row
+        text, signature, address = map(str, row)
         return SignatureRecord(
             id=answer_id, algorithm=algorithm, text=text, signature=signature, address=address
         )
@@ -137,11 +138,7 @@ class SignatureStore:
         Raises:
             StoreError: The disk says no.
         """
-
-        def delete(database: sqlite3.Connection) -> None:
-            database.execute("DELETE FROM signatures WHERE id = ?", (answer_id,))
-
-        await self._do(delete)
+        await self._do(_DELETE, (answer_id,))
 
     def close(self) -> None:
         """Finish what was asked, and close."""
@@ -149,14 +146,14 @@ class SignatureStore:
             self._jobs.put(None)
             self._thread.join()
 
-    async def _do(self, action: Callable[[sqlite3.Connection], T]) -> T:
+    async def _do(self, statement: str, *rows: Row) -> Row | None:
+        """Have one statement done for some rows; give the first row that it finds."""
         if not self._thread.is_alive():
             raise StoreError("the store is closed")
-        done: Future[object] = Future()
-        done.set_running_or_notify_cancel()
-        self._jobs.put((action, done))
+        job = _Job(statement, rows)
+        self._jobs.put(job)
         # Shielded: what was begun is finished, also when the one who asked is gone.
-        return cast("T", await asyncio.shield(asyncio.wrap_future(done)))
+        return await asyncio.shield(asyncio.wrap_future(job.done))
 
     def _work(self) -> None:
         with contextlib.closing(self._database):
@@ -166,7 +163,7 @@ class SignatureStore:
                 if last:
                     return
 
-    def _batch(self, first: Job) -> tuple[list[Job], bool]:
+    def _batch(self, first: _Job) -> tuple[list[_Job], bool]:
         """Everything that waits now, in order, and whether the store is to close after it."""
         batch = [first]
         with contextlib.suppress(queue.Empty):
@@ -177,23 +174,22 @@ class SignatureStore:
                 batch.append(job)
         return batch, False
 
-    def _commit(self, batch: list[Job]) -> None:
+    def _commit(self, batch: list[_Job]) -> None:
         """Do the jobs in one transaction; each fails alone, but a failed commit fails all."""
-        outcomes: list[tuple[Future[object], object, Exception | None]] = []
         try:
             self._database.execute("BEGIN IMMEDIATE")
-            outcomes += [(done, *_attempt(self._database, action)) for action, done in batch]
+            outcomes = [_attempt(self._database, job) for job in batch]
             self._purge()
             self._database.execute("COMMIT")
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
-            outcomes = [(done, None, error) for _, done in batch]
-        for done, value, problem in outcomes:
-            if problem is None:
-                done.set_result(value)
+            outcomes = [StoreError(str(error))] * len(batch)
+        for job, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, StoreError):
+                job.done.set_exception(outcome)
             else:
-                done.set_exception(StoreError(str(problem)))
+                job.done.set_result(outcome)
 
     def _purge(self) -> None:
         """Drop what can no longer be fetched, once a minute."""
@@ -204,18 +200,19 @@ class SignatureStore:
             self._database.execute("DELETE FROM signatures WHERE stored_at <= ?", (oldest,))
 
 
-def _attempt(
-    database: sqlite3.Connection, action: Callable[[sqlite3.Connection], object]
-) -> tuple[object, Exception | None]:
-    database.execute("SAVEPOINT one")
+def _attempt(database: sqlite3.Connection, job: _Job) -> Row | StoreError | None:
+    """Do one job, wholly or not at all; what goes wrong with the disk is raised."""
+    found: Row | None = None
+    database.execute("SAVEPOINT job")
     try:
-        value = action(database)
+        for row in job.rows:
+            found = database.execute(job.statement, row).fetchone()
     except sqlite3.IntegrityError as error:
-        database.execute("ROLLBACK TO one")
-        return None, error
+        database.execute("ROLLBACK TO job")
+        return StoreError(str(error))
     finally:
-        database.execute("RELEASE one")
-    return value, None
+        database.execute("RELEASE job")
+    return found
 
 
 def _open(path: str | Path | None) -> sqlite3.Connection:

@@ -42,6 +42,12 @@ TEE_FAULTS: Mapping[str, str] = {
 }
 _NONCE_BYTES = 32
 _IMAGE = f"teeverify/simulated-engine@sha256:{hashlib.sha256(b'no such image').hexdigest()}"
+# What else differs from boot to boot is fixed, so that every run shows the same code.
+_BOOT: Mapping[str, bytes | None] = {
+    "instance-id": hashlib.sha256(b"teeverify simulator instance").digest()[:20],
+    "mr-kms": hashlib.sha256(b"teeverify simulator key service").digest(),
+    "key-provider": json.dumps({"name": "kms", "id": "00"}).encode("ascii"),
+}
 
 
 class SimulatedTee:
@@ -71,7 +77,7 @@ class SimulatedTee:
         self.fault = fault
         self.intel = Intel(at=at or now())
         self.nvidia = Nvidia()
-        self.guest = Dstack(images=[_IMAGE])
+        self.guest = Dstack(images=[_IMAGE], events=_BOOT)
         self._gpus = [self.nvidia.gpu(index) for index in range(gpus)]
         if fault == "same-gpu-twice":
             self._gpus[-1] = self._gpus[0]

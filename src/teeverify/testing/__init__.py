@@ -33,7 +33,7 @@ FAULTS: Mapping[str, Fault] = {
     "stale-gpu-nonce": Fault("gpu.nonce", "StaleEvidence"),
     "stale-quote": Fault("freshness.nonce", "StaleEvidence"),
     "debug-td": Fault("tdx.debug-disabled", "DebugEnabled"),
-    "other-key": Fault("key.attested", "AppraisalFailed"),
+    "other-key": Fault("key.attested", "ResponseNotVerified"),
     "tampered-answer": Fault("response.hash-equal", "ResponseNotVerified"),
     "other-answer": Fault("response.hash-equal", "ResponseNotVerified"),
     "broken-gpu": Fault("gpu.report-signature", "SignatureInvalid"),

@@ -1,0 +1,254 @@
+"""The store: written once, whole or not at all, there until its time is up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+
+from teeverify.clock import now
+from teeverify.enclave import store as module
+from teeverify.enclave.store import SignatureRecord, SignatureStore, StoreError
+from teeverify.errors import ConfigurationError
+
+
+def records(answer_id, text="t"):
+    return [
+        SignatureRecord(
+            id=answer_id, algorithm=algorithm, text=text, signature="s", address=f"a-{algorithm}"
+        )
+        for algorithm in ("ecdsa", "ed25519")
+    ]
+
+
+def put(store, *answer_ids):
+    async def all_of_them():
+        await asyncio.gather(*(store.put(records(answer_id)) for answer_id in answer_ids))
+
+    asyncio.run(all_of_them())
+
+
+def get(store, answer_id, algorithm="ecdsa"):
+    return asyncio.run(store.get(answer_id, algorithm))
+
+
+def rows(path):
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        return database.execute("SELECT id, algorithm FROM signatures ORDER BY 1, 2").fetchall()
+
+
+@pytest.mark.parametrize("algorithm", ["ecdsa", "ed25519"])
+def test_what_was_put_can_be_got(store, algorithm):
+    put(store, "x")
+    found = get(store, "x", algorithm)
+    assert (found.id, found.algorithm, found.text) == ("x", algorithm, "t")
+    assert (found.signature, found.address) == ("s", f"a-{algorithm}")
+
+
+@pytest.mark.parametrize(("answer_id", "algorithm"), [("y", "ecdsa"), ("x", "rsa"), ("", "ecdsa")])
+def test_what_was_not_put_is_not_there(store, answer_id, algorithm):
+    put(store, "x")
+    assert get(store, answer_id, algorithm) is None
+
+
+def test_nothing_is_overwritten(store):
+    put(store, "x")
+    with pytest.raises(StoreError):
+        asyncio.run(store.put(records("x", text="other")))
+    assert get(store, "x").text == "t"
+
+
+def test_all_signatures_of_an_answer_or_none(store):
+    first, second = records("x")
+    asyncio.run(store.put([second]))
+    with pytest.raises(StoreError):
+        asyncio.run(store.put([first, second]))
+    assert get(store, "x", "ecdsa") is None
+
+
+def test_one_bad_record_in_a_batch_spares_the_others(store):
+    put(store, "taken")
+
+    async def many():
+        asked = [store.put(records(answer_id)) for answer_id in ("a", "taken", "b")]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    outcomes = asyncio.run(many())
+    assert [type(outcome) for outcome in outcomes] == [type(None), StoreError, type(None)]
+    assert get(store, "a")
+    assert get(store, "b")
+
+
+def test_many_at_once(store, tmp_path):
+    put(store, *(f"id-{number}" for number in range(500)))
+    store.close()
+    assert len(rows(tmp_path / "signatures.db")) == 1000
+
+
+def test_what_is_put_outlives_the_process(tmp_path):
+    path = tmp_path / "s.db"
+    for answer_id in ("one", "two"):
+        store = SignatureStore(path)
+        put(store, answer_id)
+        store.close()
+    store = SignatureStore(path)
+    assert get(store, "one")
+    assert get(store, "two")
+    store.close()
+
+
+def test_in_memory_without_a_path():
+    store = SignatureStore()
+    put(store, "x")
+    assert get(store, "x")
+    store.close()
+
+
+def test_withdrawn_is_gone(store):
+    put(store, "x", "y")
+    asyncio.run(store.withdraw("x"))
+    asyncio.run(store.withdraw("never there"))
+    assert get(store, "x") is None
+    assert get(store, "x", "ed25519") is None
+    assert get(store, "y")
+
+
+def test_it_is_there_until_its_time_is_up_and_then_dropped(tmp_path, monkeypatch):
+    path = tmp_path / "s.db"
+    start = now()
+    moment = [start]
+    monkeypatch.setattr(module, "now", lambda: moment[0])
+    store = SignatureStore(path, ttl_seconds=100)
+    put(store, "x")
+    moment[0] = start + timedelta(seconds=99)
+    assert get(store, "x")
+    moment[0] = start + timedelta(seconds=200)
+    assert get(store, "x") is None
+    put(store, "y")
+    store.close()
+    assert {row[0] for row in rows(path)} == {"y"}
+
+
+def test_after_close_nothing_is_taken(store):
+    store.close()
+    store.close()
+    with pytest.raises(StoreError):
+        put(store, "x")
+    with pytest.raises(StoreError):
+        get(store, "x")
+
+
+def test_close_finishes_what_was_asked(tmp_path):
+    path = tmp_path / "s.db"
+    store = SignatureStore(path)
+
+    async def ask_and_close():
+        asked = [asyncio.ensure_future(store.put(records(f"{n}"))) for n in range(50)]
+        await asyncio.sleep(0)
+        await asyncio.to_thread(store.close)
+        await asyncio.gather(*asked)
+
+    asyncio.run(ask_and_close())
+    assert len(rows(path)) == 100
+
+
+def test_who_asked_may_leave_and_it_is_stored_all_the_same(store):
+    async def leave():
+        task = asyncio.create_task(store.put(records("x")))
+        await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        return await store.get("x", "ecdsa")
+
+    assert asyncio.run(leave())
+
+
+def test_a_failing_disk_fails_every_one_and_recovers(store):
+    async def all_at_once():
+        return await asyncio.gather(
+            *(store.put(records(f"{number}")) for number in range(3)), return_exceptions=True
+        )
+
+    store._database.set_authorizer(
+        lambda action, *_: (
+            sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_INSERT else sqlite3.SQLITE_OK
+        )
+    )
+    assert all(isinstance(outcome, StoreError) for outcome in asyncio.run(all_at_once()))
+    store._database.set_authorizer(None)
+    put(store, "0", "1", "2")
+    assert get(store, "2")
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        lambda path: path.write_bytes(b"no database at all" * 100),
+        lambda path: path.mkdir(),
+        lambda path: _another_table(path),
+    ],
+    ids=["other-file", "directory", "other-table"],
+)
+def test_a_file_that_is_no_store(tmp_path, prepare):
+    path = tmp_path / "s.db"
+    prepare(path)
+    with pytest.raises(ConfigurationError) as caught:
+        SignatureStore(path)
+    assert caught.value.id == "usage.store"
+
+
+def _another_table(path):
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE signatures (id TEXT, stored_at INTEGER)")
+
+
+DYING = """
+import asyncio, os, signal, sys
+from teeverify.enclave.store import SignatureRecord, SignatureStore
+
+path, point = sys.argv[1:]
+store = SignatureStore(path)
+
+def die(statement):
+    if statement.startswith(point):
+        seen.append(statement)
+        if len(seen) == (2 if point == "INSERT" else 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+seen = []
+store._database.set_trace_callback(die)
+asyncio.run(store.put([
+    SignatureRecord(id="x", algorithm=a, text="t", signature="s", address="a")
+    for a in ("ecdsa", "ed25519")
+]))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
+@pytest.mark.parametrize(
+    ("point", "left"),
+    [
+        ("BEGIN", []),
+        ("SAVEPOINT", []),
+        ("INSERT", []),
+        ("RELEASE", []),
+        ("COMMIT", []),
+        ("after", [("x", "ecdsa"), ("x", "ed25519")]),
+    ],
+)
+def test_killed_anywhere_a_record_is_whole_or_absent(tmp_path, point, left):
+    path = tmp_path / "s.db"
+    done = subprocess.run(
+        [sys.executable, "-c", DYING, str(path), point], capture_output=True, check=False
+    )
+    assert done.returncode == -9, done.stderr
+    store = SignatureStore(path)
+    store.close()
+    assert rows(path) == left
