@@ -1,7 +1,7 @@
 # `make` lists what there is. Everything is set up in .venv on first use; Python 3.10+ is all it needs.
 PYTHON ?=
 VENV ?= .venv
-EXTRAS ?= cli,fast
+EXTRAS ?= cli,fast,openai,server
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help

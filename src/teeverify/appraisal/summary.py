@@ -13,6 +13,7 @@ from teeverify.appraisal.examine import Examined, ExaminedMachine
 from teeverify.appraisal.observation import Outcome, Severity
 from teeverify.appraisal.policy import Policy
 from teeverify.appraisal.result import Finding, Tier
+from teeverify.binding import SigningKey
 from teeverify.errors import EXIT_POLICY, EXIT_UNDECIDED, EXIT_WRONG
 
 __all__ = ["summarise"]
@@ -140,8 +141,9 @@ def _first_words(findings: Sequence[Finding]) -> str:
 
 def _subject(examined: Examined, answer: SignedAnswer | None, scope: Scope) -> str:
     """Who signed what, in which machine."""
-    verified = [m for m in examined.machines if m.cpu is not None]
-    gpus = [d for m in examined.machines if m.gpus for d in m.gpus.devices]
+    speaking = _speaking(examined, answer)
+    verified = [m for m in speaking if m.cpu is not None]
+    gpus = [d for m in speaking if m.gpus for d in m.gpus.devices]
     cards = [d for d in gpus if d.device_type == "GPU"]
     devices = ""
     if cards:
@@ -163,6 +165,13 @@ def _subject(examined: Examined, answer: SignedAnswer | None, scope: Scope) -> s
     return f"key {key} is held by {machine}"
 
 
+def _speaking(examined: Examined, answer: SignedAnswer | None) -> Sequence[ExaminedMachine]:
+    """The machines of which the sentence speaks: of the key that it names, where there is one."""
+    key = answer.signer if answer else _bound(examined)
+    own = [m for m in examined.machines if m.layout is not None and m.machine.key == key]
+    return own if key is not None and own else examined.machines
+
+
 def _machine_words(verified: Sequence[ExaminedMachine]) -> str:
     if not verified:
         return ""
@@ -170,13 +179,17 @@ def _machine_words(verified: Sequence[ExaminedMachine]) -> str:
     return "a genuine Intel TDX VM" if virtual else "a genuine Intel SGX enclave, which is no VM"
 
 
-def _bound_key(examined: Examined) -> str:
+def _bound(examined: Examined) -> SigningKey | None:
     roles = {
         m.machine.role: m.machine.key
         for m in examined.machines
         if m.layout is not None and m.machine.key is not None
     }
-    key = roles.get("model") or roles.get("gateway")
+    return roles.get("model") or roles.get("gateway")
+
+
+def _bound_key(examined: Examined) -> str:
+    key = _bound(examined)
     return key.short if key else "none"
 
 
@@ -201,7 +214,8 @@ def _reservations(findings: Sequence[Finding], policy: Policy, scope: Scope) -> 
         reasons.append("your policy wants no GPU (gpu.required = false)")
     for check_id in ("answer.attested-later", "answer.signer-role", "tdx.tcb-status"):
         found = _warned(findings, check_id)
-        if found is not None:
+        # What rests on the recorder's time is said with that time.
+        if found is not None and not _by_recorder(found):
             reasons.append(_lower(found.message))
     reasons += _said_by_others(findings, scope)
     if not reasons:
@@ -210,12 +224,19 @@ def _reservations(findings: Sequence[Finding], policy: Policy, scope: Scope) -> 
     return "; ".join(reasons)
 
 
+def _by_recorder(finding: Finding) -> bool:
+    return finding.outcome is Outcome.ASSERTED and finding.by == "the recorder"
+
+
 def _said_by_others(findings: Sequence[Finding], scope: Scope) -> list[str]:
     """What is only somebody's word, or was not shown."""
     reasons = []
     recorded = _recorded(findings)
     if recorded:
         reasons.append(f"{recorded} {'are' if ' and ' in recorded else 'is'} the recorder's word")
+    firmware = _warned(findings, "gpu.measurements")
+    if firmware is not None and "NRAS" not in recorded:
+        reasons.append(_REASONS["gpu.measurements"])
     if _warned(findings, "freshness.nonce") and "nonce" not in recorded:
         reasons.append("no nonce of yours shows when the evidence was made")
     bound = next((f for f in findings if f.id == "endpoint.bound"), None)
@@ -257,7 +278,7 @@ def _recorded(findings: Sequence[Finding]) -> str:
         ("gpu.measurements", "NVIDIA's answer about the GPUs' firmware (NRAS)"),
     ):
         found = _warned(findings, check_id)
-        if found is not None and found.outcome is Outcome.ASSERTED:
+        if found is not None and "recorder" in (found.by or ""):
             things.append(name)
     return ", ".join(things[:-1]) + " and " + things[-1] if len(things) > 1 else "".join(things)
 

@@ -1,125 +1,147 @@
-"""``teeverify demo``: an answer verified, and attacks refused, on simulated hardware.
+"""``teeverify demo``: a real server on simulated hardware, an answer verified, attacks refused.
 
 The cryptography is real in every step; only the keys at the top are not the vendors'.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from teeverify.appraisal import AttestationResult
 from teeverify.client import Verifier
-from teeverify.clock import now
-from teeverify.errors import EXIT_BUG, EXIT_SATISFIED
-from teeverify.render import render_result
+from teeverify.errors import EXIT_BUG, EXIT_SATISFIED, ConfigurationError, TeeVerifyError
+from teeverify.render import printable, render_result
 from teeverify.render.terminal import wrap
+from teeverify.testing import start
 
 if TYPE_CHECKING:
-    from teeverify.simulator.endpoint import Endpoint
+    from teeverify.testing.server import RunningServer
 
 __all__ = ["demo"]
 
+_QUESTION = "What is two and two?"
+# A fault of the server (teeverify.testing.FAULTS), and what it means.
+_ATTACKS = {
+    "tampered-answer": "One byte of the answer is changed on its way.",
+    "other-answer": "The signature of another answer is given for this one.",
+    "stale-gpu-nonce": "One GPU's report was made for an older question.",
+    "debug-td": "The VM runs in debug mode.",
+}
+
 
 def demo(out: TextIO, *, colour: bool) -> int:
-    """Forge an endpoint, verify an answer of it, and try to cheat.
+    """Start a simulated server, ask it, verify, and try to cheat.
 
     Args:
         out: Where to write.
         colour: Whether to use colours.
 
     Returns:
-        0 if the good answer was accepted and every attack refused.
+        0 if the good answers were accepted and every attack was refused.
+
+    Raises:
+        ConfigurationError: The packages of the server or of the client are not installed.
     """
-    # The simulator is loaded by this command only: the verifier never imports it.
-    from teeverify.simulator.endpoint import Endpoint  # noqa: PLC0415
-
-    with tempfile.TemporaryDirectory(prefix="teeverify-demo-") as name:
-        endpoint = Endpoint(at=now())
-        scene = _Scene(endpoint, Path(name), out, colour=colour)
-        good = scene.play_good()
-        refused = [scene.play(title, attack) for title, attack in _attacks()]
-    out.write(
-        "\nWhat a verdict does not say: docs/verdicts.md. Every line: teeverify explain ID.\n"
-    )
-    return EXIT_SATISFIED if good and all(refused) else EXIT_BUG
+    stage = _Stage(out, colour=colour)
+    with start() as server, tempfile.TemporaryDirectory(prefix="teeverify-demo-") as folder:
+        good = [_ask(stage, server, Path(folder)), _vendors_roots(stage, server)]
+    good += [_attack(stage, fault, title) for fault, title in _ATTACKS.items()]
+    stage.say("What the lines mean: teeverify explain ID, and docs/verdicts.md.", before=1)
+    return EXIT_SATISFIED if all(good) else EXIT_BUG
 
 
-class _Scene:
-    """One simulated endpoint, and the stage it is shown on."""
+class _Stage:
+    """Where the demo is shown."""
 
-    def __init__(self, endpoint: Endpoint, folder: Path, out: TextIO, *, colour: bool) -> None:
-        self.endpoint = endpoint
-        self.folder = folder
+    def __init__(self, out: TextIO, *, colour: bool) -> None:
         self.out = out
         self.colour = colour
-        self.verifier = Verifier(roots=endpoint.roots(), offline=True)
-        self.request = endpoint.request()
-        self.answer = endpoint.answer()
-        self.signature = endpoint.sign(self.request, self.answer)
 
-    def say(self, text: str) -> None:
-        self.out.write("\n".join(wrap(text)) + "\n")
+    def say(self, text: str, *, before: int = 0, indent: str = "") -> None:
+        lines = [f"{indent}{line}" for line in wrap(text)]
+        self.out.write("\n" * before + "\n".join(lines) + "\n")
+        self.out.flush()
 
-    def play_good(self) -> bool:
-        self.say(
-            "A simulated Intel TDX machine with 8 simulated NVIDIA GPUs is made, with random keys "
-            "for Intel and NVIDIA. It is asked a question, and signs its answer."
-        )
-        self.out.write("\n")
-        result = self.verify(self.endpoint.capture(self.folder / "good"))
-        self.out.write(render_result(result, colour=self.colour) + "\n\n")
-        self.say("Now somebody cheats, in one way at a time:")
-        return result.satisfied
-
-    def play(self, title: str, attack: Callable[[_Scene], AttestationResult]) -> bool:
-        result = attack(self)
-        self.out.write(f"\n* {title}\n")
-        for line in wrap(result.summary):
-            self.out.write(f"    {line}\n")
-        self.out.write(f"    exit code {result.exit_code}\n")
-        return not result.satisfied
-
-    def verify(self, source: Path, **changes: bytes) -> AttestationResult:
-        parts = {"request": self.request, "answer": self.answer, "signature": self.signature}
-        parts |= changes
-        return self.verifier.appraise(
-            source,
-            request=parts["request"],
-            answer=parts["answer"],
-            signature=parts["signature"],
-        )
+    def refusal(self, title: str, error: TeeVerifyError | None) -> bool:
+        """Show how an attack ended; refused is good."""
+        self.say(f"* {title}", before=1)
+        if error is None:
+            self.say("NOT REFUSED. This is a bug of ours.", indent="    ")
+            return False
+        sentence = error.result.summary if error.result is not None else str(error)
+        self.say(sentence, indent="    ")
+        self.say(f"{type(error).__name__} [{error.id}], exit code {error.exit_code}", indent="    ")
+        return True
 
 
-def _attacks() -> Iterator[tuple[str, Callable[[_Scene], AttestationResult]]]:
-    yield "One byte of the answer is changed.", _changed
-    yield "The signature of another answer is shown.", _other_signature
-    yield "A GPU's report answers an older nonce.", _old_gpu_report
-    yield "The VM runs in debug mode.", _debug
-    yield "The same evidence, verified with the vendors' roots.", _real_roots
+def _ask(stage: _Stage, server: RunningServer, folder: Path) -> bool:
+    """Ask plainly and streamed; keep the receipt, and verify it in another process."""
+    stage.say(
+        f"A server runs at {server.url}, on a simulated Intel TDX machine with 8 simulated NVIDIA "
+        "GPUs. Its model is a toy that makes up words; its signatures are real."
+    )
+    client = server.openai()
+    asked = {"model": server.model, "messages": [{"role": "user", "content": _QUESTION}]}
+    plain = client.chat.completions.create(**asked, max_tokens=40)
+    stage.say(f"> {_QUESTION}", before=1)
+    stage.say(f"plain:    {printable(plain.choices[0].message.content or '')}")
+    stream = client.chat.completions.create(**asked, max_tokens=40, stream=True)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
+    stage.say(f"streamed: {printable(text)}")
+    receipt = client.receipts.last
+    if receipt is None or receipt.result is None:
+        return False
+    stage.out.write("\n" + render_result(receipt.result, colour=stage.colour) + "\n")
+    file = folder / "receipt.json"
+    receipt.save(file)
+    return _again(stage, file, server.roots_file)
 
 
-def _changed(scene: _Scene) -> AttestationResult:
-    return scene.verify(scene.folder / "good", answer=scene.answer.replace(b"ur.", b"ive", 1))
+def _again(stage: _Stage, receipt: Path, roots: Path) -> bool:
+    """Verify a receipt offline, in a process that knows nothing of this one."""
+    command = ["verify", str(receipt), "--offline", "--unsafe-test-roots", str(roots)]
+    program = "import sys; from teeverify.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(  # noqa: S603 -- our own
+        [sys.executable, "-c", program, *command], capture_output=True, text=True, check=False
+    )
+    stage.say(
+        "The receipt holds the question, the answer, its signature and the evidence. Anybody can "
+        "verify it again, offline, in another process:",
+        before=1,
+    )
+    stage.say("$ teeverify verify receipt.json --offline --unsafe-test-roots ROOTS", before=1)
+    first = done.stdout.split("\n\n")[0].splitlines()
+    stage.out.write("\n".join([*first, f"exit code {done.returncode}"]) + "\n")
+    return done.returncode == EXIT_SATISFIED
 
 
-def _other_signature(scene: _Scene) -> AttestationResult:
-    other = scene.endpoint.sign(scene.request, scene.endpoint.answer(stream=False))
-    return scene.verify(scene.folder / "good", signature=other)
+def _vendors_roots(stage: _Stage, server: RunningServer) -> bool:
+    stage.say("Now somebody cheats, in one way at a time.", before=1)
+    title = "Simulated evidence is shown to somebody who trusts the vendors' roots only."
+    return stage.refusal(title, _error_of(lambda: Verifier().verify(server.url)))
 
 
-def _old_gpu_report(scene: _Scene) -> AttestationResult:
-    endpoint = scene.endpoint
-    report = endpoint.near_report(model={"nvidia_payload": endpoint.stale_gpu(3)})
-    return scene.verify(endpoint.capture(scene.folder / "old", report=report))
+def _attack(stage: _Stage, fault: str, title: str) -> bool:
+    message = {"role": "user", "content": _QUESTION}
+    with start(fault=fault) as server:
+        client = server.openai(max_retries=0)
+
+        def ask() -> object:
+            return client.chat.completions.create(model=server.model, messages=[message])
+
+        return stage.refusal(title, _error_of(ask))
 
 
-def _debug(scene: _Scene) -> AttestationResult:
-    report = scene.endpoint.near_report(model={"quote": {"debug": True}})
-    return scene.verify(scene.endpoint.capture(scene.folder / "debug", report=report))
-
-
-def _real_roots(scene: _Scene) -> AttestationResult:
-    return Verifier(offline=True).appraise(scene.folder / "good")
+def _error_of(action: Callable[[], object]) -> TeeVerifyError | None:
+    """How an attack was refused; ``None`` if it was not."""
+    try:
+        action()
+    except ConfigurationError:
+        raise
+    except TeeVerifyError as error:
+        return error
+    return None
