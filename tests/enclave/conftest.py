@@ -31,6 +31,7 @@ class ScriptedEngine:
     def __init__(self):
         self.script = ["Hel", "lo", "!"]
         self.pause = 0.0
+        self.ends = True
         self.asked = []
         self.closed_early = 0
 
@@ -46,7 +47,7 @@ class ScriptedEngine:
                 if isinstance(part, Exception):
                     raise part
                 finished = number == len(self.script)
-                yield Piece(part, 1, "stop" if finished else None)
+                yield Piece(part, 1, "stop" if finished and self.ends else None)
         finally:
             self.closed_early += not finished
 
@@ -138,7 +139,7 @@ class Client:
             if parts:
                 part = parts.pop(0)
                 return {"type": "http.request", "body": part, "more_body": bool(parts) or silent}
-            while not (reply.complete or (leave is not None and leave(reply))):
+            while not (reply.complete or (leave is not None and leave(reply))):  # noqa: ASYNC110
                 await asyncio.sleep(0.0005)
             return {"type": "http.disconnect"}
 

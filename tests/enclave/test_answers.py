@@ -266,6 +266,18 @@ def test_an_engine_that_breaks_off(world):
     assert_unsigned(world, reply)
 
 
+@pytest.mark.parametrize("script", [["Hel", "lo"], []], ids=["some", "nothing"])
+def test_an_engine_that_stops_without_saying_why(world, script):
+    """A clean close is no clean end."""
+    world.engine.script, world.engine.ends = script, False
+    assert ask(world).status == 503
+    reply = ask(world, STREAM)
+    assert DONE not in reply.body
+    assert (reply.status, reply.complete) == ((200, False) if script else (503, True))
+    if script:
+        assert_unsigned(world, reply)
+
+
 def test_an_engine_with_a_bug(world, log):
     world.engine.script = ["Hel", RuntimeError("canary")]
     assert ask(world).status == 500

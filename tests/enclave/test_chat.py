@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from teeverify.enclave.chat import parse_chat
 from teeverify.enclave.errors import HttpError
@@ -158,6 +161,34 @@ def test_what_cannot_be_served(members, param):
 @pytest.mark.parametrize("model", ["other", "", "Default", "default "])
 def test_another_model(model):
     assert refused(404, model=model).code == "model_not_found"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+
+
+@given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_whatever_comes_is_understood_or_refused(raw):
+    with contextlib.suppress(HttpError):
+        parse(raw)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ["model", "messages", "stream", "max_tokens", "temperature", "top_p", "seed", "stop"]
+        ),
+        JSON | st.just(MESSAGES),
+    )
+)
+def test_whatever_is_asked_is_understood_or_refused(members):
+    with contextlib.suppress(HttpError):
+        request = parse(**members)
+        assert 0 < request.sampling.max_tokens <= 100
+        assert 0 <= request.sampling.temperature <= 2
 
 
 def test_the_largest_depth_and_size_are_caps_of_the_parser():

@@ -75,6 +75,11 @@ def raw_socket(server):
         yield opened
 
 
+def post(body):
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
 def read_until(opened, mark):
     data = b""
     while mark not in data:
@@ -236,10 +241,7 @@ def test_a_body_of_sixteen_mebibytes_is_read(server):
 def test_a_client_that_leaves_in_mid_stream(server, how):
     raw = chat_body(stream=True, max_tokens=4000)
     with raw_socket(server) as opened:
-        head = (
-            f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(raw)}\r\n\r\n"
-        )
-        opened.sendall(head.encode() + raw)
+        opened.sendall(post(raw))
         begun = read_until(opened, b'"content":"')
         if how == "reset":
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -258,10 +260,7 @@ def test_a_slow_reader_does_not_hold_up_another(server):
     raw = chat_body(stream=True, max_tokens=2000)
     with raw_socket(server) as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
-        head = (
-            f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(raw)}\r\n\r\n"
-        )
-        slow.sendall(head.encode() + raw)
+        slow.sendall(post(raw))
         begun = slow.recv(1024)
         started = time.monotonic()
         chat(server, stream=True)
@@ -300,10 +299,7 @@ def test_stopped_by_sigterm_it_ends_cleanly(serve):
 def test_stopped_in_mid_stream_it_lets_the_answer_end(serve):
     with serve(gpus=1) as server, raw_socket(server) as opened:
         raw = chat_body(stream=True, max_tokens=600)
-        head = (
-            f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(raw)}\r\n\r\n"
-        )
-        opened.sendall(head.encode() + raw)
+        opened.sendall(post(raw))
         begun = read_until(opened, b'"content":"')
         server.process.send_signal(signal.SIGTERM)
         assert (begun + read_until(opened, b"0\r\n\r\n")).endswith(DONE + b"\r\n0\r\n\r\n")
@@ -345,7 +341,7 @@ def run(*arguments):
     [
         ((), "--tee auto"),
         (("--simulated", "--fault", "no-such-fault"), "invalid choice"),
-        (("--simulated", "--even-on-a-tee", "--port", "99999999"), "cannot be listened on"),
+        (("--simulated", "--even-on-a-tee", "--port", "99999999"), "no such port"),
         (("--simulated", "--even-on-a-tee", "--host", "192.0.2.1"), "cannot be listened on"),
         (("--simulated", "--even-on-a-tee", "--gpus", "0"), "too few GPUs"),
         (("--simulated", "--even-on-a-tee", "--store", "/"), "cannot be opened"),

@@ -175,15 +175,21 @@ def test_a_failing_disk_fails_every_one_and_recovers(store):
             *(store.put(records(f"{number}")) for number in range(3)), return_exceptions=True
         )
 
-    store._database.set_authorizer(
-        lambda action, *_: (
-            sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_INSERT else sqlite3.SQLITE_OK
-        )
-    )
+    denied = {sqlite3.SQLITE_INSERT}
+
+    def authorize(action, *_):
+        return sqlite3.SQLITE_DENY if action in denied else sqlite3.SQLITE_OK
+
+    store._database.set_authorizer(authorize)
     assert all(isinstance(outcome, StoreError) for outcome in asyncio.run(all_at_once()))
-    store._database.set_authorizer(None)
+    denied.clear()
     put(store, "0", "1", "2")
     assert get(store, "2")
+
+
+def _another_table(path):
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE signatures (id TEXT, stored_at INTEGER)")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +197,7 @@ def test_a_failing_disk_fails_every_one_and_recovers(store):
     [
         lambda path: path.write_bytes(b"no database at all" * 100),
         lambda path: path.mkdir(),
-        lambda path: _another_table(path),
+        _another_table,
     ],
     ids=["other-file", "directory", "other-table"],
 )
@@ -201,11 +207,6 @@ def test_a_file_that_is_no_store(tmp_path, prepare):
     with pytest.raises(ConfigurationError) as caught:
         SignatureStore(path)
     assert caught.value.id == "usage.store"
-
-
-def _another_table(path):
-    with contextlib.closing(sqlite3.connect(path)) as database:
-        database.execute("CREATE TABLE signatures (id TEXT, stored_at INTEGER)")
 
 
 DYING = """

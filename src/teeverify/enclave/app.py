@@ -12,6 +12,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TypeAlias
 
 from teeverify.binding.keys import KeyAlgorithm
@@ -29,6 +30,7 @@ from teeverify.errors import MalformedEvidence, TeeVerifyError
 __all__ = ["EnclaveApp"]
 
 Handler: TypeAlias = Callable[[Request, Send], Awaitable[str]]
+End: TypeAlias = Callable[[], Awaitable[None]]
 
 logger = logging.getLogger("teeverify.enclave")
 
@@ -193,27 +195,28 @@ class EnclaveApp:
         answer = self._stream if asked.stream else self._whole
         try:
             async with Peer(request.receive) as peer:
-                await answer(chat, exchange, send)
-                exchange.delivered = True
+                end = await answer(chat, exchange, send)
+                await _let_the_watch_speak()
+            if peer.gone:
+                raise _Aborted(f"{chat.id}: the client left")
+            await end()
+            exchange.delivered = True
         finally:
             # Nobody has got the end of it, so nothing may say that it was whole.
             if exchange.certified and not exchange.delivered:
                 await self._notary.withdraw(exchange)
-        if peer.gone and not exchange.delivered:
-            raise _Aborted(f"{chat.id}: the client left")
         return chat.id
 
-    async def _whole(self, chat: Chat, exchange: Exchange, send: Send) -> None:
-        """Answer in one piece, signed before its first byte leaves."""
+    async def _whole(self, chat: Chat, exchange: Exchange, send: Send) -> End:
+        """Make an answer in one piece, and sign it before its first byte leaves."""
         try:
             body = exchange.leaving(await chat.whole())
             await self._notary.certify(exchange)
         except (EngineBusy, EngineFailed, StoreError) as error:
             raise _unable(error) from None
-        await _let_the_watch_speak()
-        await send_json(send, 200, body)
+        return partial(send_json, send, 200, body)
 
-    async def _stream(self, chat: Chat, exchange: Exchange, send: Send) -> None:
+    async def _stream(self, chat: Chat, exchange: Exchange, send: Send) -> End:
         """Answer event by event; only the terminal event waits for the signature."""
         started = False
         try:
@@ -229,8 +232,7 @@ class EnclaveApp:
             if started:
                 raise _Aborted(f"{chat.id}: {type(error).__name__}") from None
             raise _unable(error) from None
-        await _let_the_watch_speak()
-        await send({"type": "http.response.body", "body": terminal, "more_body": False})
+        return partial(send, _part(terminal, more=False))
 
     def _require_model(self, query: Mapping[str, str]) -> None:
         if query.get("model", self._model) != self._model:
@@ -284,8 +286,8 @@ def _start_stream() -> Message:
     return {"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS}
 
 
-def _part(body: bytes) -> Message:
-    return {"type": "http.response.body", "body": body, "more_body": True}
+def _part(body: bytes, *, more: bool = True) -> Message:
+    return {"type": "http.response.body", "body": body, "more_body": more}
 
 
 def _place(error: Exception) -> str:

@@ -12,7 +12,14 @@ from typing import Any
 
 from teeverify.clock import now
 from teeverify.enclave.asgi import json_bytes
-from teeverify.enclave.engines import Engine, FinishReason, Message, Piece, Sampling
+from teeverify.enclave.engines import (
+    Engine,
+    EngineFailed,
+    FinishReason,
+    Message,
+    Piece,
+    Sampling,
+)
 from teeverify.enclave.errors import HttpError
 from teeverify.encoding.fields import JsonObject
 from teeverify.encoding.strict import json_value
@@ -195,6 +202,7 @@ class Chat:
                 texts.append(piece.text)
                 tokens += piece.tokens
                 reason = piece.finish_reason
+        _require_end(reason)
         message = {"role": "assistant", "content": "".join(texts), "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
         return json_bytes(
@@ -219,6 +227,7 @@ class Chat:
             event["usage"] = None
         before, after = self._around(event)
         tokens = 0
+        reason: FinishReason | None = None
         role = {"role": "assistant", "content": ""}
         async with self._pieces() as pieces:
             async for piece in pieces:
@@ -227,8 +236,9 @@ class Chat:
                 tokens += piece.tokens
                 if piece.text:
                     yield before + json.dumps(piece.text).encode("ascii") + after
-                if piece.finish_reason is not None:
-                    yield _event({**event, "choices": [_choice({}, piece.finish_reason)]})
+                reason = piece.finish_reason
+        _require_end(reason)
+        yield _event({**event, "choices": [_choice({}, reason)]})
         if self._request.include_usage:
             yield _event({**event, "choices": [], "usage": self._usage(tokens)})
 
@@ -252,6 +262,12 @@ class Chat:
         template = _event({**event, "choices": [_choice({"content": mark})]})
         before, _, after = template.partition(f'"{mark}"'.encode("ascii"))
         return before, after
+
+
+def _require_end(reason: FinishReason | None) -> None:
+    """An engine that stops without saying why has broken off, however cleanly."""
+    if reason is None:
+        raise EngineFailed
 
 
 def _choice(delta: Mapping[str, str], reason: FinishReason | None = None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from teeverify.errors import ConfigurationError
 __all__ = ["log_to_stderr", "open_socket", "run", "url_of"]
 
 _BACKLOG = 2048
+_MAX_PORT = 65535
 _KEEP_ALIVE_SECONDS = 30
 _GRACE_SECONDS = 5
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- read, not bound to
@@ -33,15 +34,19 @@ def open_socket(host: str, port: int) -> socket.socket:
     Raises:
         ConfigurationError: It is in use, or no address of this machine.
     """
+    if not 0 <= port <= _MAX_PORT:
+        raise ConfigurationError(
+            "there is no such port", id="usage.serve", got=str(port), want=f"0 to {_MAX_PORT}"
+        )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "not an address"
         raise ConfigurationError(
             f"this address cannot be listened on: {reason}",
             id="usage.serve",
-            got=f"{host}:{port}",
+            got=f"{host}:{port}"[:200],
         ) from None
 
 

@@ -30,6 +30,7 @@ _SIGNATURE = "/v1/signature/"
 _LETTER = re.compile(rb'("content":"[^"A-Za-z\\]*)([A-Za-z])')
 _ID = re.compile(rb'"id":"([^"]+)"')
 _DATA = b"data: "
+_HEAD = 1024
 
 
 class DishonestHost:
@@ -84,11 +85,13 @@ class _Sink:
 
     def __init__(self, send: Send | None = None) -> None:
         self._send = send
+        self._head = b""
         self.answer_id = ""
         self.on_id: Callable[[str], None] = lambda _: None
 
     async def __call__(self, message: Message) -> None:
-        found = _ID.search(message.get("body", b""))
+        self._head = (self._head + message.get("body", b""))[:_HEAD]
+        found = _ID.search(self._head)
         if found and not self.answer_id:
             self.answer_id = found[1].decode("ascii")
             self.on_id(self.answer_id)
