@@ -1,4 +1,4 @@
-"""Times the verification of a TDX quote, cold and warm, against dcap-qvl.
+"""Times the verification of a TDX quote, cold and warm, against dcap-qvl; parsing; and imports.
 
 Cold: endorsements are read and everything is verified. Warm: the same endorsements object again,
 as for the second quote of a machine. The contenders take turns, so that a busy moment of the
@@ -8,11 +8,17 @@ computer hits all.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 
 from benchmarks.evidence import Case, find_case
+from benchmarks.nvidia import print_report as print_gpu_report
+from benchmarks.snp import print_report
 from teeverify import tdx
 
 PERCENTILES = 20  # in steps of 5 %: the first and last bound the middle 90 %
@@ -41,7 +47,33 @@ def contenders(case: Case) -> dict[str, Callable[[], object]]:
             case.root_der,
             seconds,
         ),
+        "teeverify, parsing only": lambda: tdx.parse_quote(case.quote),
     }
+
+
+IMPORTS = {
+    "import cryptography.x509": "import cryptography.x509",
+    "import teeverify.tdx": "import teeverify.tdx",
+    "... and its first use": "from teeverify.tdx import Endorsements, verify_quote",
+}
+CLOCKED = "import time; start = time.perf_counter(); {}; print(time.perf_counter() - start)"
+
+
+def measure_imports(rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of each import in a new interpreter, taking turns, with compiled files."""
+    times: dict[str, list[float]] = {name: [] for name in IMPORTS}
+    with tempfile.TemporaryDirectory() as compiled:
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": compiled}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        for number in range(rounds + 1):
+            for name, statement in IMPORTS.items():
+                command = [sys.executable, "-c", CLOCKED.format(statement)]
+                done = subprocess.run(  # noqa: S603 -- our own interpreter, and constants
+                    command, env=environment, capture_output=True, check=True, text=True
+                )
+                if number:
+                    times[name].append(float(done.stdout) * 1000)
+    return times
 
 
 def measure(functions: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -56,17 +88,27 @@ def measure(functions: Mapping[str, Callable[[], object]], rounds: int) -> dict[
     return times
 
 
+def show(times: Mapping[str, list[float]], base: str) -> None:
+    """Print medians, the span of the middle 90 % of the runs, and the ratio to one of them."""
+    reference = statistics.median(times[base])
+    for name, values in times.items():
+        low, *_, high = statistics.quantiles(values, n=PERCENTILES)
+        median = statistics.median(values)
+        print(f"{name:26}{median:9.3f}{low:10.3f} -{high:8.3f}{median / reference:9.2f}")
+
+
 def main() -> None:
     """Print a table of medians with the span of the middle 90 % of the runs."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=200)
     rounds = parser.parse_args().rounds
     case = find_case()
-    print(f"One TDX quote ({case.name}), milliseconds, {rounds} rounds")
-    print(f"{'':24}{'median':>8}{'middle 90 %':>18}")
-    for name, values in measure(contenders(case), rounds).items():
-        low, *_, high = statistics.quantiles(values, n=PERCENTILES)
-        print(f"{name:24}{statistics.median(values):8.2f}{low:9.2f} -{high:7.2f}")
+    print(f"One TDX quote ({case.name}), milliseconds, {rounds} rounds, taking turns")
+    print(f"{'':26}{'median':>9}{'middle 90 %':>20}{'ratio':>9}")
+    show(measure(contenders(case), rounds), "dcap-qvl, reading JSON")
+    show(measure_imports(max(rounds // 20, 5)), "import cryptography.x509")
+    print_report(rounds)
+    print_gpu_report(rounds)
 
 
 main()

@@ -1,31 +1,46 @@
-"""Verify, on your own machine, that an AI answer came from a genuine confidential VM and GPU."""
+"""Verify, on your own machine, that an AI answer came from a genuine confidential VM and GPU.
 
-from teeverify.appraisal import (
-    AttestationResult,
-    Claim,
-    Finding,
-    Policy,
-    ReferenceValues,
-)
-from teeverify.client import Evidence, Verifier, appraise, verify
-from teeverify.errors import (
-    AppraisalFailed,
-    ConfigurationError,
-    EndorsementUnavailable,
-    EndpointUnavailable,
-    EvidenceError,
-    ResponseNotVerified,
-    SignatureUnavailable,
-    TeeVerifyError,
-    Unavailable,
-)
-from teeverify.roots import UnsafeTestRoots
+The names below are imported when they are first used, so that a program which only needs one room
+(``teeverify.tdx``) does not pay for all of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from teeverify.appraisal import (
+        AttestationResult,
+        Claim,
+        Finding,
+        Policy,
+        ReferenceValues,
+    )
+    from teeverify.client import Evidence, Receipt, Verifier, appraise, verify
+    from teeverify.client.connect import connect
+    from teeverify.client.openai import AsyncOpenAI, OpenAI
+    from teeverify.client.session import AttestedSession
+    from teeverify.errors import (
+        AppraisalFailed,
+        ConfigurationError,
+        EndorsementUnavailable,
+        EndpointUnavailable,
+        EvidenceError,
+        ResponseNotVerified,
+        SignatureUnavailable,
+        TeeVerifyError,
+        Unavailable,
+    )
+    from teeverify.roots import UnsafeTestRoots
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AppraisalFailed",
+    "AsyncOpenAI",
     "AttestationResult",
+    "AttestedSession",
     "Claim",
     "ConfigurationError",
     "EndorsementUnavailable",
@@ -33,7 +48,9 @@ __all__ = [
     "Evidence",
     "EvidenceError",
     "Finding",
+    "OpenAI",
     "Policy",
+    "Receipt",
     "ReferenceValues",
     "ResponseNotVerified",
     "SignatureUnavailable",
@@ -42,5 +59,53 @@ __all__ = [
     "UnsafeTestRoots",
     "Verifier",
     "appraise",
+    "connect",
     "verify",
 ]
+
+# Where each name is defined; those that are not here are errors.
+_HOMES = {
+    "AttestationResult": "appraisal",
+    "Claim": "appraisal",
+    "Finding": "appraisal",
+    "Policy": "appraisal",
+    "ReferenceValues": "appraisal",
+    "Evidence": "client",
+    "Receipt": "client",
+    "Verifier": "client",
+    "appraise": "client",
+    "verify": "client",
+    "connect": "client.connect",
+    "AsyncOpenAI": "client.openai",
+    "OpenAI": "client.openai",
+    "AttestedSession": "client.session",
+    "UnsafeTestRoots": "roots",
+}
+# Homes that need an extra, and how to install it.
+_EXTRAS = {"client.openai": "openai"}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name on first use (PEP 562); later uses find it in the module."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOMES.get(name, "errors")
+    try:
+        value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    except ImportError as error:
+        extra = _EXTRAS.get(home)
+        if extra is None:
+            raise
+        raise importlib.import_module(f"{__name__}.errors").ConfigurationError(
+            f"{name} needs a package that is not installed",
+            id=f"usage.{extra}",
+            got=error.name,
+            hint=f"Run: pip install 'teeverify[{extra}]'",
+        ) from None
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not."""
+    return sorted({*globals(), *__all__})

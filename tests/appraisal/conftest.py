@@ -30,7 +30,10 @@ def references(stage) -> list[dict[str, Any]]:
 def best(stage, references) -> dict[str, Any]:
     """The best that can be shown today: what to appraise, and with which expectations."""
     recording = stage.capture(
-        nras={"claims_version": "3.0"}, manifest={"captured_at": None, "nonce_hex": None}
+        nras={"claims_version": "3.0"},
+        manifest={"captured_at": None, "nonce_hex": None},
+        rims={},
+        ocsp={},
     )
     return {
         "source": recording,

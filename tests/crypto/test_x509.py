@@ -347,7 +347,8 @@ class TestPem:
         self.refused(pem.replace(b"-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----", b""))
 
     def test_bodies(self, pem, p256):
-        self.refused(pem.replace(b"=", b""))
+        if b"=" in pem:
+            self.refused(pem.replace(b"=", b""))
         self.refused(pem.replace(b"-----\nMII", b"-----\nM!II"))
         self.refused(pem.replace(b"-----\nMII", b"-----\nProc-Type: 4\n\nMII"))
         self.refused(b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n")

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from teeverify.crypto.certificates import parse_certificate
 from teeverify.errors import ConfigurationError
-from teeverify.roots import EMBEDDED, TrustAnchor, UnsafeTestRoots, custom_roots, vendors
+from teeverify.roots import EMBEDDED, TrustAnchor, UnsafeTestRoots, amd, custom_roots, vendors
 from teeverify.simulator.authority import Authority
 
 ROOTS = {
@@ -27,6 +27,11 @@ ROOTS = {
     "device": vendors.NVIDIA_DEVICE_IDENTITY,
     "rim": vendors.NVIDIA_CORIM_SIGNING,
     "nras": vendors.NVIDIA_NRAS_INTERMEDIATE_004,
+    # These are compared with AMD's certificates in tests/snp/test_vectors.py.
+    "milan": amd.ARK_MILAN,
+    "genoa": amd.ARK_GENOA,
+    "turin": amd.ARK_TURIN,
+    **{intermediate.name: intermediate for intermediate in amd.AMD_INTERMEDIATES},
 }
 FIELDS = ("intel", "amd", "nvidia_device", "nvidia_rim", "nvidia_nras")
 
@@ -58,8 +63,8 @@ class TestEmbedded:
     def test_each_vendor_has_its_own(self):
         anchors = [anchor for name in FIELDS for anchor in getattr(EMBEDDED, name)]
         assert EMBEDDED.kind == "embedded"
-        assert len(anchors) == 4
-        assert len({anchor.spki for anchor in anchors}) == 4
+        assert len(anchors) == 7
+        assert len({anchor.spki for anchor in anchors}) == 7
         assert not any(b"simulator" in anchor.subject for anchor in anchors)
 
     def test_cannot_be_changed(self):

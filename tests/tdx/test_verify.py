@@ -553,6 +553,6 @@ def test_wrong_arguments_are_the_callers_mistake(forge):
 def test_the_catalogue_is_complete():
     assert len(IDS) == len(set(IDS)) == 14
     for check in (*tdx.CHECKS, *tdx.SEPARATE_CHECKS):
-        assert check.claim in {"cpu", "cpu_firmware", "code"}
+        assert check.claim in {"cpu", "cpu_firmware", "code", "channel"}
         assert check.proves.endswith(".")
         assert check.fix.endswith(".")

@@ -18,6 +18,7 @@ from teeverify.appraisal.presets import Level
 from teeverify.appraisal.result import SEAL, AttestationResult, Finding, Tier
 from teeverify.appraisal.summary import summarise
 from teeverify.binding import SigningKey
+from teeverify.encoding.text import printable
 from teeverify.errors import (
     EXIT_POLICY,
     EXIT_SATISFIED,
@@ -143,15 +144,20 @@ def _finding(seen: Observation, level: Level) -> Finding:
         claim=CATALOG[seen.id].claim,
         outcome=seen.outcome,
         severity=severity,
-        message=seen.message,
-        subject=seen.subject,
-        by=seen.by,
-        got=seen.got,
-        want=seen.want,
-        hint=seen.hint,
+        message=printable(seen.message),
+        subject=printable(seen.subject),
+        by=_plain(seen.by),
+        got=_plain(seen.got),
+        want=_plain(seen.want),
+        hint=_plain(seen.hint),
         exit_code=exit_code,
         error=seen.error,
     )
+
+
+def _plain(text: str | None) -> str | None:
+    """What evidence says, with nothing in it that steers whatever shows the result."""
+    return None if text is None else printable(text)
 
 
 def _severity(seen: Observation, level: Level) -> tuple[Severity, int]:
@@ -201,6 +207,9 @@ def _signer(examined: Examined, answer: SignedAnswer | None) -> SigningKey | Non
 
 def _expires_at(examined: Examined) -> datetime | None:
     bounds = [m.cpu.expires_at for m in examined.machines if m.cpu is not None]
+    bounds += [m.snp.expires_at for m in examined.machines if m.snp is not None]
     bounds += [m.gpus.expires_at for m in examined.machines if m.gpus is not None]
     bounds += [m.nras.expires_at for m in examined.machines if m.nras is not None]
+    for found in (m.firmware for m in examined.machines):
+        bounds += [x.expires_at for x in (found.measurements, found.revocation) if x is not None]
     return min(bounds, default=None)

@@ -17,10 +17,19 @@ _DECIDING: Mapping[str, tuple[str, ...]] = {
     "request": ("request.bound",),
     "key": ("binding.report-data", "key.attested"),
     "fresh": ("freshness.nonce", "gpu.nonce", "answer.attested-later"),
-    "cpu": ("tdx.quote", "tdx.quote-signature", "tdx.debug-disabled", "tdx.attributes"),
-    "cpu_firmware": ("tdx.tcb-status",),
+    "cpu": (
+        "tdx.quote",
+        "tdx.quote-signature",
+        "tdx.debug-disabled",
+        "tdx.attributes",
+        "snp.report-signature",
+        "snp.debug-disabled",
+        "snp.policy",
+        "snp.vmpl",
+    ),
+    "cpu_firmware": ("snp.min-tcb", "tdx.tcb-status"),
     "gpu": ("gpu.report-signature", "gpu.required"),
-    "gpu_firmware": ("gpu.measurements",),
+    "gpu_firmware": ("gpu.measurements", "gpu.device"),
     "gpu_link": ("gpu.binding", "gpu.attachment"),
     "code": ("code.identity",),
     "model": ("model.identity",),
@@ -94,10 +103,18 @@ def _fresh(examined: Examined, _: SignedAnswer | None) -> str:
 
 
 def _cpu(examined: Examined, _: SignedAnswer | None) -> str:
-    machines = [m for m in examined.machines if m.cpu]
+    machines = [m for m in examined.machines if m.cpu or m.snp]
     if not machines:
         return ""
-    kind = "Intel TDX" if all(m.cpu and m.cpu.is_td for m in machines) else "Intel SGX, no VM"
+    kinds = {
+        f"AMD SEV-SNP ({m.snp.product})"
+        if m.snp
+        else "Intel TDX"
+        if m.cpu and m.cpu.is_td
+        else "Intel SGX, no VM"
+        for m in machines
+    }
+    kind = " and ".join(sorted(kinds))
     return f"{kind}, debug off ({_labels(machines)})"
 
 
@@ -107,6 +124,7 @@ def _cpu_firmware(examined: Examined, _: SignedAnswer | None) -> str:
         for m in examined.machines
         if m.cpu
     }
+    levels |= {f"TCB {m.snp.reported_tcb}" for m in examined.machines if m.snp}
     return "; ".join(sorted(levels))
 
 
@@ -116,6 +134,18 @@ def _gpu(examined: Examined, _: SignedAnswer | None) -> str:
     return f"{len(devices)} distinct devices, {', '.join(kinds)}" if devices else ""
 
 
+def _gpu_firmware(examined: Examined, _: SignedAnswer | None) -> str:
+    compared = [m.gpus for m in examined.machines if m.gpus and m.firmware.measurements]
+    versions = {
+        f"driver {d.driver_version}, VBIOS {d.vbios_version}"
+        if d.driver_version
+        else f"NVSwitch BIOS {d.vbios_version}"
+        for gpus in compared
+        for d in gpus.devices
+    }
+    return f"{'; '.join(sorted(versions))}: equal to NVIDIA's manifests" if versions else ""
+
+
 _FACTS: Mapping[str, Callable[[Examined, SignedAnswer | None], str]] = {
     "answer": _answer,
     "key": _key,
@@ -123,4 +153,5 @@ _FACTS: Mapping[str, Callable[[Examined, SignedAnswer | None], str]] = {
     "cpu": _cpu,
     "cpu_firmware": _cpu_firmware,
     "gpu": _gpu,
+    "gpu_firmware": _gpu_firmware,
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from teeverify import nvidia, tdx
+from teeverify import nvidia, snp, tdx
 from teeverify.binding import SigningKey
 
 __all__ = ["Evidence", "EvidenceKind", "Machine", "RecordedAnswer", "Role", "Scope"]
@@ -24,6 +24,9 @@ class Machine:
         role: What the dialect says it is.
         label: Name of the part in findings; equal to the role unless there are several.
         quote: The TDX quote, as received after hex or base64.
+        snp_report: The AMD attestation report, out of its container.
+        azure: The envelope, TPM quote and PCRs of an Azure VM, whose report is ``snp_report``.
+        snp_certificates: What came with that report: a certificate table, or certificates.
         layout: Name of the ``report_data`` layout, chosen by dialect and request; empty for a bare
             component.
         key: The signing key that it claims.
@@ -41,6 +44,9 @@ class Machine:
     role: Role
     label: str
     quote: bytes | None = None
+    snp_report: bytes | None = None
+    snp_certificates: bytes | None = None
+    azure: snp.AzureEvidence | None = None
     layout: str = ""
     key: SigningKey | None = None
     public_key: bytes | None = None
@@ -83,6 +89,7 @@ class Evidence:
         nonce: The nonce recorded beside it; the caller's own takes precedence.
         recorded_at: The time recorded beside it.
         tdx_endorsements: Intel's collateral found beside it.
+        snp_endorsements: AMD's certificates and lists found beside it.
         nvidia_endorsements: NVIDIA's answers found beside it.
         answer: An answer that was kept with it.
         live: Whether it was fetched here, by who appraises it, and only now.
@@ -97,6 +104,7 @@ class Evidence:
     nonce: bytes | None = None
     recorded_at: datetime | None = None
     tdx_endorsements: tdx.Endorsements | None = None
+    snp_endorsements: snp.Endorsements | None = None
     nvidia_endorsements: nvidia.Endorsements | None = None
     answer: RecordedAnswer | None = None
     live: bool = False
@@ -109,6 +117,7 @@ class Evidence:
         for machine in self.machines:
             things = [
                 ("TDX quote", machine.quote),
+                ("AMD SEV-SNP report", machine.snp_report),
                 ("event log", machine.event_log),
                 ("app_compose", machine.app_compose),
                 ("GPU evidence", machine.gpus),
@@ -117,8 +126,13 @@ class Evidence:
             lines.append(f"{machine.label}: {found or 'nothing'}")
         if self.tdx_endorsements is not None:
             lines.append("Intel endorsements")
+        if self.snp_endorsements is not None:
+            lines.append("AMD endorsements")
         if self.nvidia_endorsements is not None:
             lines.append("NVIDIA endorsements")
+        if self.answer is not None:
+            kept = "an answer and its request" if self.answer.answer else "hashes of an answer"
+            lines.append(f"{kept}, and its signature")
         return (*lines, *self.notes)
 
     def show(self) -> str:

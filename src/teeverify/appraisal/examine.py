@@ -6,14 +6,17 @@ is still examined; what a failed part would have had to carry is reported as not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
-from teeverify import nvidia, tdx
+from teeverify import nvidia, snp, tdx
 from teeverify.appraisal.evidence import Evidence, Machine
+from teeverify.appraisal.gpus import GpuFirmware, examine_firmware
 from teeverify.appraisal.observation import Observation
+from teeverify.appraisal.snp import examine_snp, examine_vtpm
+from teeverify.appraisal.steps import not_reached, ordered
 from teeverify.binding import Bound, Layout, verify_report_data
 from teeverify.crypto.ethereum import address_of
 from teeverify.encoding.checks import Check
@@ -25,6 +28,7 @@ from teeverify.errors import (
     TeeVerifyError,
 )
 from teeverify.roots import Roots
+from teeverify.snp import VtpmClaims
 
 __all__ = ["Examined", "ExaminedMachine", "Question", "examine"]
 
@@ -43,6 +47,9 @@ class Question:
         nonce_by: ``caller``, ``recorder``, or ``evidence`` where nobody names one: then all parts
             must still carry the same.
         roots: The trust anchors.
+        remembered: The highest numbers of endorsements seen before (``tdx.Claims.counters``), for
+            an appraisal of now.
+        allow_expired_rim_signers: Whether the policy lets GPU manifests of expired signers pass.
     """
 
     at: datetime
@@ -50,6 +57,8 @@ class Question:
     nonce: bytes | None
     nonce_by: str
     roots: Roots
+    remembered: Mapping[str, int] = field(default_factory=dict)
+    allow_expired_rim_signers: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,11 +67,14 @@ class ExaminedMachine:
 
     machine: Machine
     cpu: tdx.Claims | None = None
+    snp: snp.Claims | None = None
+    vtpm: VtpmClaims | None = None
     log: tdx.EventLogClaims | None = None
     compose: tdx.AppConfigClaims | None = None
     layout: Layout | None = None
     gpus: nvidia.Claims | None = None
     nras: nvidia.NrasClaims | None = None
+    firmware: GpuFirmware = field(default_factory=lambda: GpuFirmware(missing={}))
     observations: list[Observation] = field(default_factory=list)
 
 
@@ -95,12 +107,18 @@ def examine(evidence: Evidence, question: Question) -> Examined:
 def _own_nonce(evidence: Evidence) -> bytes | None:
     """With no nonce asked for: the one of the first quote, so that the parts at least agree."""
     for machine in evidence.machines:
-        if machine.quote is not None and machine.layout:
-            try:
-                return tdx.parse_quote(machine.quote).report_data[_NONCE]
-            except TeeVerifyError:
-                return None
+        if machine.layout and (machine.quote is not None or machine.snp_report is not None):
+            return _carried_nonce(machine)
     return None
+
+
+def _carried_nonce(machine: Machine) -> bytes | None:
+    try:
+        if machine.quote is not None:
+            return tdx.parse_quote(machine.quote).report_data[_NONCE]
+        return snp.parse_report(machine.snp_report or b"").report_data[_NONCE]
+    except TeeVerifyError:
+        return None
 
 
 def _examine_machine(machine: Machine, evidence: Evidence, question: Question) -> ExaminedMachine:
@@ -117,16 +135,55 @@ def _examine_machine(machine: Machine, evidence: Evidence, question: Question) -
         _event_log(seen, seen.cpu)
         _compose(seen, seen.cpu)
         if machine.layout:
-            _binding(seen, seen.cpu, question)
+            _binding(seen, seen.cpu.quote.report_data, question)
+    elif machine.snp_report is not None:
+        _amd(seen, evidence, question)
     elif seen.cpu is None and machine.layout:
-        seen.observations += _not_reached(
+        seen.observations += not_reached(
             ("code.event-log", "code.compose", "binding.report-data"), machine.label
         )
     if machine.gpus is not None:
         seen.gpus = _gpus(seen, evidence, question)
         if seen.gpus is not None:
+            if machine.quote is None and question.nonce_by == "evidence":
+                seen.observations.append(
+                    Observation.absent(
+                        "freshness.nonce",
+                        "The GPUs signed one nonce, but nobody said which one was asked for.",
+                        subject=machine.label,
+                    )
+                )
             _nras(seen, seen.gpus, evidence, question)
+            seen.firmware = examine_firmware(
+                seen.gpus,
+                evidence.nvidia_endorsements,
+                seen.observations,
+                machine.label,
+                at=question.at,
+                roots=question.roots,
+                allow_expired_signers=question.allow_expired_rim_signers,
+            )
     return seen
+
+
+def _amd(seen: ExaminedMachine, evidence: Evidence, question: Question) -> None:
+    """An AMD report, what a virtual TPM says on top of it, and what it binds."""
+    machine = seen.machine
+    seen.snp = examine_snp(
+        machine,
+        evidence.snp_endorsements,
+        seen.observations,
+        at=question.at,
+        roots=question.roots,
+    )
+    if machine.azure is not None:
+        seen.vtpm = examine_vtpm(
+            machine.azure, seen.snp, seen.observations, machine.label, nonce=question.nonce
+        )
+    if seen.snp is not None and machine.layout:
+        _binding(seen, seen.snp.report_data, question)
+    elif machine.layout:
+        seen.observations += not_reached(("binding.report-data",), machine.label)
 
 
 def _step(seen: ExaminedMachine, action: Callable[[], T]) -> T | None:
@@ -140,33 +197,9 @@ def _step(seen: ExaminedMachine, action: Callable[[], T]) -> T | None:
         return None
 
 
-def _ordered(
-    seen: ExaminedMachine, checks: Sequence[Check], action: Callable[[], T], *, note: str = ""
-) -> T | None:
+def _ordered(seen: ExaminedMachine, checks: Sequence[Check], action: Callable[[], T]) -> T | None:
     """Run a vendor's verification; every one of its checks gets an observation."""
-    label = seen.machine.label
-    try:
-        value = action()
-    except ConfigurationError:
-        raise
-    except TeeVerifyError as error:
-        ids = [check.id for check in checks]
-        reached = ids.index(error.id) if error.id in ids else 0
-        seen.observations += [_passed(check, label, note) for check in checks[:reached]]
-        seen.observations.append(Observation.failed(error, subject=label))
-        seen.observations += _not_reached([i for i in ids[reached:] if i != error.id], label)
-        return None
-    seen.observations += [_passed(check, label, note) for check in checks]
-    return value
-
-
-def _passed(check: Check, label: str, note: str) -> Observation:
-    return Observation.proven(check.id, f"{check.proves}{note}", subject=label)
-
-
-def _not_reached(ids: Sequence[str], label: str) -> list[Observation]:
-    text = "Not reached: an earlier check failed."
-    return [Observation.absent(check_id, text, subject=label) for check_id in ids]
+    return ordered(seen.observations, seen.machine.label, checks, action)
 
 
 def _cpu(seen: ExaminedMachine, evidence: Evidence, question: Question) -> tdx.Claims | None:
@@ -174,6 +207,7 @@ def _cpu(seen: ExaminedMachine, evidence: Evidence, question: Question) -> tdx.C
 
     def verify() -> tdx.Claims:
         if evidence.tdx_endorsements is None:
+            tdx.parse_quote(quote)  # what is malformed is wrong, whatever is missing beside it
             raise EndorsementUnavailable(
                 "Intel's TCB information, QE identity and revocation lists are not at hand",
                 id="tdx.tcb-info",
@@ -250,10 +284,9 @@ def _compose(seen: ExaminedMachine, cpu: tdx.Claims) -> None:
     )
 
 
-def _binding(seen: ExaminedMachine, cpu: tdx.Claims, question: Question) -> None:
+def _binding(seen: ExaminedMachine, report_data: bytes, question: Question) -> None:
     machine = seen.machine
     label = machine.label
-    report_data = cpu.quote.report_data
     nonce = question.nonce if question.nonce is not None else report_data[_NONCE]
 
     def bind() -> Layout:

@@ -9,63 +9,11 @@ is always required to be proven, and no policy can relax it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from teeverify.appraisal.presets_snp import SNP_PARAMETERS, SNP_ROWS
+from teeverify.appraisal.presets_tdx import TDX_PARAMETERS, TDX_ROWS
+from teeverify.appraisal.rows import LEVELS, Level, Parameter, PresetName, Row
 
 __all__ = ["LEVELS", "PARAMETERS", "ROWS", "Level", "Parameter", "PresetName", "Row"]
-
-PresetName: TypeAlias = Literal["genuine", "strict"]
-Level: TypeAlias = Literal["note", "warn", "asserted", "proven"]
-LEVELS: tuple[Level, ...] = ("note", "warn", "asserted", "proven")
-"""From weakest to strongest: recorded only; anything less is a warning; at least somebody's word
-(and then a warning); proven."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """What the presets demand of one check.
-
-    Attributes:
-        id: The check's id.
-        genuine: Level in the preset ``genuine``.
-        strict: Level in the preset ``strict``.
-        floor: The weakest level that a user's policy may set.
-        asks: What is asked, for the docs.
-        tier: Whether the row counts when the tier is computed; only ``roots`` does not, because
-            foreign roots mark every face by themselves.
-    """
-
-    id: str
-    genuine: Level
-    strict: Level
-    floor: Level
-    asks: str
-    tier: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
-    """A value that a check compares with.
-
-    Attributes:
-        name: Dotted name: section and key of the TOML file.
-        genuine: Value in ``genuine``; its type is the parameter's type.
-        strict: Value in ``strict``.
-        asks: What it means, with its unit.
-        wish: Whether it is the user's own expectation, which then counts for the tier as it is;
-            otherwise the tier is computed with the value of ``strict``.
-        item: Type of the items, for lists; or of the value where the preset has ``None``.
-        form: What each item of a list must match.
-    """
-
-    name: str
-    genuine: Any
-    strict: Any
-    asks: str
-    wish: bool = False
-    item: type = str
-    form: str = r".+"
-
 
 _TCB_TOLERATED = ["ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded"]
 _TCB_GRACED = [
@@ -78,7 +26,8 @@ _TCB_STATUSES = "|".join(["UpToDate", "SWHardeningNeeded", *_TCB_TOLERATED, *_TC
 _ATTRIBUTES_FATAL = ["profiling", "reserved", "migratable", "service_td"]
 _ATTRIBUTES_WARNED = ["sept_ve_disable_missing", "pks", "kl", "perfmon"]
 _ATTRIBUTES = "|".join([*_ATTRIBUTES_FATAL, *_ATTRIBUTES_WARNED])
-_PLATFORM = "[0-9a-fA-F]{32}"
+# PPIDs and platform instance ids; CHIP_IDs of Turin, and of the other AMD products.
+_PLATFORM = "[0-9a-fA-F]{32}|[0-9a-fA-F]{16}|[0-9a-fA-F]{128}"
 _UEID = "[0-9]{1,60}"
 
 ROWS: tuple[Row, ...] = (
@@ -126,6 +75,7 @@ ROWS: tuple[Row, ...] = (
         floor="proven",
         asks="the TD's attributes leave nobody a way in",
     ),
+    *TDX_ROWS,
     Row(
         id="platform.listed",
         genuine="proven",
@@ -182,6 +132,21 @@ ROWS: tuple[Row, ...] = (
         strict="proven",
         floor="note",
         asks="driver and VBIOS are NVIDIA's: measurements equal the RIMs, or NRAS says so",
+    ),
+    Row(
+        id="gpu.device",
+        genuine="warn",
+        strict="proven",
+        floor="note",
+        asks="of GPU evidence alone: each device's measurements equal NVIDIA's manifests",
+    ),
+    Row(
+        id="gpu.switches",
+        genuine="warn",
+        strict="proven",
+        floor="note",
+        asks="GPUs and NVSwitches name each other; needed where eight GPUs are in protected PCIe "
+        "mode, and wrong links always refuse",
     ),
     Row(
         id="gpu.revocation",
@@ -310,6 +275,7 @@ ROWS: tuple[Row, ...] = (
         floor="note",
         asks="the model requested, reported and signed is the same; a different one always refuses",
     ),
+    *SNP_ROWS,
 )
 
 PARAMETERS: tuple[Parameter, ...] = (
@@ -369,6 +335,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         asks="TD attributes that warn",
         form=_ATTRIBUTES,
     ),
+    *TDX_PARAMETERS,
     Parameter(
         name="platform.deny",
         genuine=[],
@@ -416,6 +383,14 @@ PARAMETERS: tuple[Parameter, ...] = (
         form="Hopper|Blackwell",
     ),
     Parameter(
+        name="gpu.allow_expired_rim_signers",
+        genuine=False,
+        strict=False,
+        item=bool,
+        asks="whether manifests (RIMs) whose signer's certificates were valid once and have "
+        "expired pass, with a warning",
+    ),
+    Parameter(
         name="gpu.links",
         genuine=["hash-in-quote", "mutual"],
         strict=["hash-in-quote", "mutual"],
@@ -443,4 +418,5 @@ PARAMETERS: tuple[Parameter, ...] = (
         item=int,
         asks="how many days after the answer the evidence may have been made; then a warning",
     ),
+    *SNP_PARAMETERS,
 )

@@ -21,6 +21,11 @@ REGISTERS: Mapping[str, int] = {
     "mr_config_id": 48,
     "compose_hash": 32,
     "os_image_hash": 32,
+    "measurement": 48,
+    "host_data": 32,
+    "id_key_digest": 48,
+    "author_key_digest": 48,
+    **{f"pcr{number}": 32 for number in range(24)},
 }
 """Measurements that a reference may name, with their sizes in bytes."""
 
@@ -30,6 +35,10 @@ _ROLES = ("", "model", "gateway", "component")
 _BASE = ("mr_td", "rtmr0", "rtmr1", "rtmr2")
 # And one of these, because the measured image is a loader: they name what it loads.
 _LOADED = ("rtmr3", "mr_config_id", "compose_hash")
+
+
+# Of an AMD machine: the launch digest, and what a loader or a virtual TPM adds to it.
+_AMD = ("measurement", "host_data", *(f"pcr{number}" for number in range(24)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +70,13 @@ class CodeReference:
     role: str = ""
     registers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """The registers that a complete identity would need in addition."""
+    def missing_for(self, identity: Identity) -> tuple[str, ...]:
+        """The registers that a complete identity of such a machine would need in addition."""
+        if "measurement" in identity.registers:
+            # A launch with host data is one of a loader, which takes from there what it loads.
+            # A paravisor (Azure) loads the system, and a virtual TPM measures it.
+            on_top = [n for n in identity.registers if n == "host_data" or n.startswith("pcr")]
+            return tuple(n for n in ("measurement", *on_top) if n not in self.registers)
         missing = [name for name in _BASE if name not in self.registers]
         if not any(name in self.registers for name in _LOADED):
             missing.append(" or ".join(_LOADED))
@@ -108,7 +121,7 @@ class ReferenceValues:
             identities: The machines of a result (``result.identities``).
             seen: The day, for the sentence that names it.
         """
-        names = (*_BASE, "rtmr3", "mr_config_id")
+        names = (*_BASE, "rtmr3", "mr_config_id", *_AMD)
         return cls(
             entries=tuple(
                 CodeReference(

@@ -24,6 +24,7 @@ _PROVES_NOTHING = (
     "use; with the vendors' roots this would be refused. "
 )
 _SHOWN = 4
+_TOLD = ("answer.attested-later", "answer.signer-role", "tdx.tcb-status", "snp.min-tcb")
 _LONGEST_VALUE = 40
 _WEIGHTIEST = (
     "kind",
@@ -142,7 +143,7 @@ def _first_words(findings: Sequence[Finding]) -> str:
 def _subject(examined: Examined, answer: SignedAnswer | None, scope: Scope) -> str:
     """Who signed what, in which machine."""
     speaking = _speaking(examined, answer)
-    verified = [m for m in speaking if m.cpu is not None]
+    verified = [m for m in speaking if m.cpu is not None or m.snp is not None]
     gpus = [d for m in speaking if m.gpus for d in m.gpus.devices]
     cards = [d for d in gpus if d.device_type == "GPU"]
     devices = ""
@@ -175,8 +176,15 @@ def _speaking(examined: Examined, answer: SignedAnswer | None) -> Sequence[Exami
 def _machine_words(verified: Sequence[ExaminedMachine]) -> str:
     if not verified:
         return ""
-    virtual = all(m.cpu is not None and m.cpu.is_td for m in verified)
-    return "a genuine Intel TDX VM" if virtual else "a genuine Intel SGX enclave, which is no VM"
+    kinds = {
+        "AMD SEV-SNP VM"
+        if m.snp is not None
+        else "Intel TDX VM"
+        if m.cpu is not None and m.cpu.is_td
+        else "Intel SGX enclave, which is no VM"
+        for m in verified
+    }
+    return " and ".join(f"a genuine {kind}" for kind in sorted(kinds))
 
 
 def _bound(examined: Examined) -> SigningKey | None:
@@ -206,13 +214,20 @@ def _reservations(findings: Sequence[Finding], policy: Policy, scope: Scope) -> 
     """What keeps it from 'Verified', the weightiest first."""
     reasons = []
     if scope == "evidence":
-        reasons.append("tied to nothing: no nonce, key or answer of yours")
+        answered = any(f.id == "azure.nonce" and f.outcome is Outcome.PROVEN for f in findings)
+        lacking = "no key or answer" if answered else "nothing: no nonce, key or answer"
+        reasons.append(f"tied to {lacking} of yours")
+        device = _warned(findings, "gpu.device")
+        if device is not None and device.outcome is Outcome.ABSENT:
+            reasons.append("in an unknown mode: the measurements were compared with nothing")
+        elif device is not None:
+            reasons.append("that the firmware is NVIDIA's is the word of its service (NRAS)")
     code = _warned(findings, "code.identity")
     if code is not None:
         reasons.append(_code_reason(code))
     if not policy["gpu.required"]:
         reasons.append("your policy wants no GPU (gpu.required = false)")
-    for check_id in ("answer.attested-later", "answer.signer-role", "tdx.tcb-status"):
+    for check_id in _TOLD:
         found = _warned(findings, check_id)
         # What rests on the recorder's time is said with that time.
         if found is not None and not _by_recorder(found):

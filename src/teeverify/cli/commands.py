@@ -11,7 +11,9 @@ from teeverify.appraisal import AttestationResult, Policy, ReferenceValues
 from teeverify.appraisal.checks import CATALOG
 from teeverify.appraisal.observation import CLAIM_QUESTIONS
 from teeverify.cli.demo import demo
+from teeverify.cli.endorsements import endorsements
 from teeverify.cli.faces import error_dict, error_summary, print_result, use_colour
+from teeverify.cli.measure import measure_command
 from teeverify.cli.serve import serve
 from teeverify.client import Verifier
 from teeverify.client.sources import load_evidence
@@ -107,7 +109,7 @@ def _print_many(
     worst = next(code for code in _WORST_FIRST if code in codes)
     if options.json:
         items = [
-            {"source": source, **(error_dict(o) if isinstance(o, TeeVerifyError) else o.to_dict())}
+            {**(error_dict(o) if isinstance(o, TeeVerifyError) else o.to_dict()), "source": source}
             for source, o in zip(sources, outcomes, strict=True)
         ]
         print(json.dumps({"schema": "teeverify.results/1", "exit_code": worst, "results": items}))
@@ -193,6 +195,8 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "explain": _explain,
     "policy": _policy,
     "serve": serve,
+    "endorsements": endorsements,
+    "measure": measure_command,
     "providers": _providers,
     "demo": _demo,
 }

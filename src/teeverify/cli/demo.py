@@ -19,11 +19,14 @@ from teeverify.render.terminal import wrap
 from teeverify.testing import start
 
 if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletionUserMessageParam
+
     from teeverify.testing.server import RunningServer
 
 __all__ = ["demo"]
 
 _QUESTION = "What is two and two?"
+_MESSAGE: ChatCompletionUserMessageParam = {"role": "user", "content": _QUESTION}
 # A fault of the server (teeverify.testing.FAULTS), and what it means.
 _ATTACKS = {
     "tampered-answer": "One byte of the answer is changed on its way.",
@@ -85,11 +88,11 @@ def _ask(stage: _Stage, server: RunningServer, folder: Path) -> bool:
         "GPUs. Its model is a toy that makes up words; its signatures are real."
     )
     client = server.openai()
-    asked = {"model": server.model, "messages": [{"role": "user", "content": _QUESTION}]}
-    plain = client.chat.completions.create(**asked, max_tokens=40)
+    chat = client.chat.completions
+    plain = chat.create(model=server.model, messages=[_MESSAGE], max_tokens=40)
     stage.say(f"> {_QUESTION}", before=1)
     stage.say(f"plain:    {printable(plain.choices[0].message.content or '')}")
-    stream = client.chat.completions.create(**asked, max_tokens=40, stream=True)
+    stream = chat.create(model=server.model, messages=[_MESSAGE], max_tokens=40, stream=True)
     text = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
     stage.say(f"streamed: {printable(text)}")
     receipt = client.receipts.last
@@ -126,12 +129,11 @@ def _vendors_roots(stage: _Stage, server: RunningServer) -> bool:
 
 
 def _attack(stage: _Stage, fault: str, title: str) -> bool:
-    message = {"role": "user", "content": _QUESTION}
     with start(fault=fault) as server:
         client = server.openai(max_retries=0)
 
         def ask() -> object:
-            return client.chat.completions.create(model=server.model, messages=[message])
+            return client.chat.completions.create(model=server.model, messages=[_MESSAGE])
 
         return stage.refusal(title, _error_of(ask))
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from teeverify import __version__
+from teeverify.cli.endorsements import add_endorsements
+from teeverify.cli.measure import add_measure
 from teeverify.cli.serve import add_serve
 from teeverify.errors import EXIT_USAGE
 
@@ -19,7 +21,10 @@ _EXIT_CODES = (
 
 
 class _Parser(argparse.ArgumentParser):
-    """Exits 64 on wrong use."""
+    """Exits 64 on wrong use, and takes no flag by its beginning: ``--u`` must not open a door."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 -- argparse's own
+        super().__init__(**{**options, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and the message to stderr, and exit 64."""
@@ -46,6 +51,22 @@ def build_parser() -> argparse.ArgumentParser:
             "serve",
             help="run the enclave server on a simulated machine",
             description="Run the enclave server. Prints its URL, then the path of its test roots.",
+        )
+    )
+    add_endorsements(
+        commands.add_parser(
+            "endorsements",
+            help="fetch, show, move and forget Intel's collateral",
+            description="Fetch what Intel signed about a platform, show what is kept, take it to "
+            "a machine without a network, and forget what is out of date.",
+        )
+    )
+    add_measure(
+        commands.add_parser(
+            "measure",
+            help="compute the measurement that a VM must have",
+            description="Compute the measurement that a VM must have, from what it is launched "
+            "with.",
         )
     )
     _simple(commands, "providers", "list the providers, and what each can prove")

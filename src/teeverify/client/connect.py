@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from teeverify.appraisal import Policy
-from teeverify.client.core import SessionCore
+from teeverify.appraisal.evidence import Evidence
+from teeverify.client.core import SessionCore, ask
 from teeverify.client.endorsements import EndorsementSource
 from teeverify.client.endpoint import Endpoint
+from teeverify.client.fetch import run
 from teeverify.client.fetch_requests import RequestsFetch
 from teeverify.client.session import AttestedSession
 from teeverify.client.verifier import Verifier
 from teeverify.roots import UnsafeTestRoots
 
-__all__ = ["DEFAULT_TIMEOUT", "connect", "open_session"]
+__all__ = ["DEFAULT_TIMEOUT", "connect", "fetch_evidence", "open_session"]
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that one request for evidence or a signature may take, unless the caller says."""
@@ -76,3 +78,22 @@ def open_session(
     session = AttestedSession(core, RequestsFetch(trust_env=endpoint.trust_env), api_key=api_key)
     session.attest()
     return session
+
+
+def fetch_evidence(
+    base_url: str,
+    *,
+    model: str | None = None,
+    dialect: str | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> Evidence:
+    """Ask an endpoint for its evidence now, under a new random nonce, and verify nothing.
+
+    Raises:
+        ConfigurationError: No such address or dialect.
+        EndpointUnavailable: It gives no report.
+        MalformedEvidence: The report has another form.
+    """
+    endpoint = Endpoint.parse(base_url, dialect=dialect)
+    fetch = RequestsFetch(trust_env=endpoint.trust_env)
+    return run(ask(endpoint, model=model, timeout=timeout), fetch).evidence

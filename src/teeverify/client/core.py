@@ -45,7 +45,7 @@ from teeverify.responses.receipt import Kept, ReceiptFile
 if TYPE_CHECKING:
     from teeverify.client.verifier import Verifier
 
-__all__ = ["Attestation", "SessionCore"]
+__all__ = ["Attestation", "Reply", "SessionCore", "ask"]
 
 _MAX_REPORT = 4 * 1024 * 1024
 _MAX_SIGNATURE = 64 * 1024
@@ -57,28 +57,70 @@ _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An endpoint's answer to the question for its evidence. Nothing here is verified.
+
+    Attributes:
+        evidence: The evidence.
+        report: The report's exact bytes.
+        query: What was asked of the report's route.
+        nonce: Our nonce.
+    """
+
+    evidence: Evidence
+    report: bytes
+    query: Mapping[str, str]
+    nonce: bytes
+
+
+def ask(endpoint: Endpoint, *, model: str | None, timeout: float) -> Steps[Reply]:
+    """Ask for evidence, sending nothing but a new random nonce and the model's name.
+
+    Raises:
+        EndpointUnavailable: It gives no report.
+        MalformedEvidence: The report has another form.
+    """
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    query = endpoint.report_query(nonce, model)
+    got = yield Get(url=endpoint.report_url(query), what="report", cap=_MAX_REPORT, timeout=timeout)
+    report = _report(_given(got))
+    exchange = Recorded(path=endpoint.report_path, query=query, body=report, peer_spki_sha256=None)
+    enclosed = endpoint.dialect.enclosed(report)
+    evidence = Evidence(
+        kind="endpoint",
+        provider=endpoint.dialect.id,
+        source=endpoint.base_url,
+        machines=endpoint.dialect.read(exchange),
+        requested_model=model,
+        nonce=nonce,
+        tdx_endorsements=enclosed.tdx,
+        nvidia_endorsements=enclosed.nvidia,
+        live=True,
+    )
+    return Reply(evidence=evidence, report=report, query=query, nonce=nonce)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attestation:
     """One attestation of the endpoint that satisfied the policy.
 
     Attributes:
         result: The result.
         examined: The evidence, examined; every answer is appraised with it.
-        query: What was asked of the report's route.
-        report: The report's exact bytes.
-        nonce: Our nonce.
+        reply: The report, and what it answers.
         attested_at: When the report arrived.
         expires_at: When it must be replaced.
         lapses: The same by a clock that cannot be set back.
+        collateral: Intel's, where the caller gave it and not the endpoint, for receipts.
     """
 
     result: AttestationResult
     examined: Examined
-    query: Mapping[str, str]
-    report: bytes
-    nonce: bytes
+    reply: Reply
     attested_at: datetime
     expires_at: datetime
     lapses: float
+    collateral: tuple[bytes, ...]
 
     @property
     def keys(self) -> frozenset[SigningKey]:
@@ -160,53 +202,33 @@ class SessionCore:
         return fresh
 
     def _attest(self) -> Steps[Attestation]:
-        """Attest once, under a new nonce, sending nothing but that nonce and the model's name."""
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        query = self.endpoint.report_query(nonce, self._model)
+        """Attest once, under a new nonce."""
         started = time.monotonic()
-        got = yield Get(
-            url=self.endpoint.report_url(query),
-            what="report",
-            cap=_MAX_REPORT,
-            timeout=self._timeout,
-        )
-        report = _report(_given(got))
+        reply = yield from ask(self.endpoint, model=self._model, timeout=self._timeout)
         moment = now()
-        examined = self._verifier.examine(self._evidence(report, query, nonce), at=moment)
+        examined = self._verifier.examine(reply.evidence, at=moment)
+        policy = self._verifier.policy
         result = appraise_examined(
-            examined, None, self._verifier.policy, model=self._model, verified_at=moment
+            examined, None, policy, model=self._model, verified_at=moment
         ).require()
-        seconds = self._verifier.policy["session.max_age_seconds"]
-        taken = timedelta(seconds=max(time.monotonic() - started, 0))
-        oldest = moment - taken + timedelta(seconds=seconds)
+        seconds = policy["session.max_age_seconds"]
+        # It was made after it was asked for, and may be as old as that.
+        taken = max(time.monotonic() - started, 0)
+        ends = moment + timedelta(seconds=seconds - taken)
         return Attestation(
             result=result,
             examined=examined,
-            query=query,
-            report=report,
-            nonce=nonce,
+            reply=reply,
             attested_at=moment,
-            expires_at=oldest if result.expires_at is None else min(oldest, result.expires_at),
+            expires_at=ends if result.expires_at is None else min(ends, result.expires_at),
             lapses=started + seconds,
+            collateral=self._collateral(examined),
         )
 
-    def _evidence(self, report: bytes, query: Mapping[str, str], nonce: bytes) -> Evidence:
-        dialect = self.endpoint.dialect
-        exchange = Recorded(
-            path=self.endpoint.report_path, query=query, body=report, peer_spki_sha256=None
-        )
-        enclosed = dialect.enclosed(report)
-        return Evidence(
-            kind="endpoint",
-            provider=dialect.id,
-            source=self.endpoint.base_url,
-            machines=dialect.read(exchange),
-            requested_model=self._model,
-            nonce=nonce,
-            tdx_endorsements=enclosed.tdx,
-            nvidia_endorsements=enclosed.nvidia,
-            live=True,
-        )
+    def _collateral(self, examined: Examined) -> tuple[bytes, ...]:
+        given = self._verifier.given.tdx
+        fmspcs = {m.cpu.fmspc for m in examined.machines if m.cpu is not None}
+        return () if given is None else collateral_texts(given, fmspcs)
 
     def verify(self, exchange: Exchange, sent_under: Attestation) -> Steps[Receipt]:
         """Verify one answer.
@@ -219,11 +241,11 @@ class SessionCore:
             TeeVerifyError: It is not verified, for whatever reason.
         """
         body = read_body(exchange.response)
-        if body.form == "stream" and not body.complete:
+        if not exchange.response or (body.form == "stream" and not body.complete):
             raise ResponseNotVerified(
-                "the stream broke off before its end",
+                "the stream broke off before its end" if exchange.response else "no answer came",
                 id="answer.complete",
-                want="data: [DONE] and a blank line",
+                want="an answer to its end",
                 hint="What was received is a part of an answer; ask again.",
             )
         signature = exchange.signature
@@ -280,8 +302,9 @@ class SessionCore:
         for pause in (*_PAUSES, None):
             try:
                 got = _given((yield get))
-            except EndpointUnavailable:
-                if pause is None:
+            except EndpointUnavailable as error:
+                # A connection that was closed while idle; nothing else gets better by itself.
+                if pause is None or error.id != "endpoint.unreachable":
                     raise
             else:
                 if got.status == _OK:
@@ -298,19 +321,18 @@ class SessionCore:
         signature: bytes,
         result: AttestationResult,
     ) -> ReceiptFile:
-        given = self._verifier.given
-        fmspcs = {m.cpu.fmspc for m in attestation.examined.machines if m.cpu is not None}
+        gpus = self._verifier.given.nvidia
         return ReceiptFile(
             dialect=self.endpoint.dialect.id,
             endpoint=self.endpoint.base_url,
             path=self.endpoint.report_path,
-            query=attestation.query,
-            nonce=attestation.nonce,
+            query=attestation.reply.query,
+            nonce=attestation.reply.nonce,
             attested_at=attestation.attested_at,
-            report=attestation.report,
-            tdx=() if given.tdx is None else collateral_texts(given.tdx, fmspcs),
-            nras=() if given.nvidia is None else given.nvidia.nras_answers,
-            jwks=() if given.nvidia is None else given.nvidia.jwks,
+            report=attestation.reply.report,
+            tdx=attestation.collateral,
+            nras=() if gpus is None else gpus.nras_answers,
+            jwks=() if gpus is None else gpus.jwks,
             answered_at=exchange.received_at,
             request=Kept.of(exchange.request),
             response=Kept.of(exchange.response),

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from teeverify import nvidia, tdx
-from teeverify.endorsements import is_directory
+from teeverify import nvidia, snp, tdx
+from teeverify.endorsements import is_directory, read_file
 from teeverify.errors import ConfigurationError
 from teeverify.tdx.pool import Pool
 
 __all__ = ["EndorsementSource", "Given", "load_given"]
 
-EndorsementSource: TypeAlias = "str | Path | tdx.Endorsements | nvidia.Endorsements"
+EndorsementSource: TypeAlias = (
+    "str | Path | tdx.Endorsements | snp.Endorsements | nvidia.Endorsements"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,7 @@ class Given:
     """What the caller gave, by vendor; ``None`` where nothing of that vendor was given."""
 
     tdx: tdx.Endorsements | None
+    snp: snp.Endorsements | None
     nvidia: nvidia.Endorsements | None
 
 
@@ -34,47 +37,66 @@ def load_given(sources: EndorsementSource | Sequence[EndorsementSource]) -> Give
     """
     items: Iterable[EndorsementSource] = (
         (sources,)
-        if isinstance(sources, (str, Path, tdx.Endorsements, nvidia.Endorsements))
+        if isinstance(sources, (str, Path, tdx.Endorsements, snp.Endorsements, nvidia.Endorsements))
         else sources
     )
     intel: list[tdx.Endorsements] = []
+    amd: list[snp.Endorsements] = []
     gpus: list[nvidia.Endorsements] = []
-    for item in items:
+    for item in items if isinstance(items, Iterable) else (items,):
         if isinstance(item, tdx.Endorsements):
             intel.append(item)
+        elif isinstance(item, snp.Endorsements):
+            amd.append(item)
         elif isinstance(item, nvidia.Endorsements):
             gpus.append(item)
         elif isinstance(item, (str, Path)):
-            _load(Path(item), intel, gpus)
+            _load(Path(item), intel, amd, gpus)
         else:
             raise ConfigurationError(
-                "endorsements are paths, tdx.Endorsements or nvidia.Endorsements",
+                "endorsements are paths, or the Endorsements of tdx, snp or nvidia",
                 id="usage.endorsements",
                 got=type(item).__name__,
             )
     return Given(
         tdx=intel[0] if len(intel) == 1 else tdx.Endorsements.union(*intel) if intel else None,
+        snp=amd[0] if len(amd) == 1 else snp.Endorsements.union(*amd) if amd else None,
         nvidia=_merge(gpus),
     )
 
 
-def _load(path: Path, intel: list[tdx.Endorsements], gpus: list[nvidia.Endorsements]) -> None:
+def _load(
+    path: Path,
+    intel: list[tdx.Endorsements],
+    amd: list[snp.Endorsements],
+    gpus: list[nvidia.Endorsements],
+) -> None:
+    folder = is_directory(path)
+    if not folder and not _is_json(path):
+        amd.append(snp.Endorsements.load(path))  # Intel's are one JSON file, or a directory
+        return
     found = tdx.Endorsements.load(path)
     if found.pool != Pool():
         intel.append(found)
-    recorded = nvidia.Endorsements.load(path) if is_directory(path) else nvidia.Endorsements()
-    if recorded.nras_answers:
+    certified = snp.Endorsements.load(path) if folder else snp.Endorsements(snp.Found())
+    if not certified.found.empty:
+        amd.append(certified)
+    recorded = nvidia.Endorsements.load(path) if folder else nvidia.Endorsements()
+    if not recorded.is_empty:
         gpus.append(recorded)
-    elif found.pool == Pool():
+    elif found.pool == Pool() and certified.found.empty:
         raise ConfigurationError(
             "no endorsements were found there", id="usage.endorsements", got=str(path)
         )
 
 
+def _is_json(path: Path) -> bool:
+    """Whether a file is a JSON text that is not Azure's answer about an AMD chip."""
+    raw = read_file(path)
+    return raw.lstrip()[:1] == b"{" and b'"vcekCert"' not in raw
+
+
 def _merge(several: list[nvidia.Endorsements]) -> nvidia.Endorsements | None:
     if len(several) <= 1:
         return several[0] if several else None
-    return nvidia.Endorsements(
-        nras_answers=tuple(a for one in several for a in one.nras_answers),
-        jwks=tuple(keys for one in several for keys in one.jwks),
-    )
+    return nvidia.Endorsements.union(*several)

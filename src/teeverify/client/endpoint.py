@@ -158,11 +158,13 @@ class Endpoint:
 
 
 def _parts(base_url: str) -> tuple[str, str, int, str]:
+    if not isinstance(base_url, str):
+        _refuse("the base URL is not text", type(base_url).__name__, "https://host/v1")
     try:
         parts = urlsplit(base_url)
         host, port = parts.hostname or "", parts.port
-    except (ValueError, AttributeError, TypeError):
-        _refuse("the base URL is not a URL", type(base_url).__name__, "https://host/v1")
+    except ValueError:
+        _refuse("the base URL is not a URL", f"{len(base_url)} characters", "https://host/v1")
     if parts.username is not None or parts.password is not None:
         _refuse("the base URL holds a user name or password", host, "api_key= for credentials")
     path = parts.path.rstrip("/")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias
 
 from teeverify.errors import ConfigurationError, ResponseNotVerified
 
@@ -35,7 +35,6 @@ class Exchange:
     authorization: str | None = None
 
 
-@runtime_checkable
 class HttpResponse(Protocol):
     """What the answers of httpx2, httpx and requests have in common."""
 
@@ -66,7 +65,7 @@ def answer_bytes(response: Response) -> bytes:
     """
     if isinstance(response, bytes):
         return response
-    if not isinstance(response, HttpResponse):
+    if not all(hasattr(response, name) for name in ("status_code", "headers", "request")):
         raise ConfigurationError(
             "response is neither bytes nor an HTTP response",
             id="usage.response",

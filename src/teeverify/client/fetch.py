@@ -7,18 +7,15 @@ returns a whole body within the cap, or raises.
 
 from __future__ import annotations
 
-import socket
-import threading
+import os
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
+from teeverify.endorsements.deadline import Deadline
 from teeverify.errors import EndpointUnavailable, MalformedEvidence, TeeVerifyError
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 __all__ = [
     "AsyncFetch",
@@ -238,8 +235,10 @@ def unreachable(get: Get, error: BaseException) -> EndpointUnavailable:
     for _ in range(8):  # the operating system's own words lie below the libraries'
         if cause is None:
             break
-        if isinstance(cause, OSError) and cause.strerror:
-            reason = cause.strerror
+        if isinstance(cause, ssl.SSLError):
+            reason = getattr(cause, "verify_message", None) or cause.reason
+        elif isinstance(cause, OSError) and cause.errno:
+            reason = os.strerror(cause.errno) if cause.errno > 0 else cause.strerror
         cause = cause.__cause__ or cause.__context__
     return EndpointUnavailable(
         f"the endpoint could not be asked for its {get.what}",
@@ -247,62 +246,3 @@ def unreachable(get: Get, error: BaseException) -> EndpointUnavailable:
         got=(reason or type(error).__name__)[:120],
         hint="Check that it runs and that the address is right; then try again.",
     )
-
-
-class Deadline:
-    """Ends a blocking exchange at a point in time, however slowly the other side drips.
-
-    Time-outs of sockets count from byte to byte. So the sockets themselves are shut when the time
-    is over, which wakes whoever waits for them.
-
-    Args:
-        seconds: How long the exchange may take.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.expired = False
-        self._sockets: list[socket.socket] = []
-        self._lock = threading.Lock()
-        self._timer = threading.Timer(seconds, self._expire)
-        self._timer.daemon = True
-
-    def watch(self, connection: socket.socket) -> socket.socket:
-        """Shut this connection too when the time is over; gives the connection itself."""
-        # A second handle to the same connection: TLS takes the first one's away.
-        own = socket.socket(fileno=socket.dup(connection.fileno()))
-        with self._lock:
-            self._sockets.append(own)
-        if self.expired:
-            self._shut(own)
-        return connection
-
-    def _expire(self) -> None:
-        self.expired = True
-        with self._lock:
-            for own in self._sockets:
-                self._shut(own)
-
-    @staticmethod
-    def _shut(own: socket.socket) -> None:
-        try:
-            own.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # the other side was faster
-
-    def __enter__(self) -> Self:
-        """Start to count."""
-        self._timer.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop to count."""
-        self._timer.cancel()
-        with self._lock:
-            for own in self._sockets:
-                own.close()
-            self._sockets.clear()

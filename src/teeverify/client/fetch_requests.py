@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import cast
 
-from teeverify.client.fetch import Collector, Deadline, Get, Got, out_of_time, unreachable
-
-if TYPE_CHECKING:
-    import requests
-    from requests.adapters import HTTPAdapter
+from teeverify.client.fetch import Collector, Get, Got, out_of_time, unreachable
+from teeverify.endorsements.deadline import Deadline, no_credentials, watched_adapter
 
 __all__ = ["RequestsFetch"]
 
@@ -39,14 +36,14 @@ class RequestsFetch:
 
         with Deadline(get.timeout) as deadline, requests.Session() as session:
             session.trust_env = self._trust_env
-            adapter = _adapter(deadline)
+            adapter = watched_adapter(deadline)
             session.mount("https://", adapter)
             session.mount("http://", adapter)
             try:
                 with session.get(
                     get.url,
                     headers=get.headers,
-                    auth=_as_it_is,
+                    auth=no_credentials,
                     stream=True,
                     allow_redirects=False,
                     timeout=get.timeout,
@@ -59,32 +56,3 @@ class RequestsFetch:
                 if deadline.expired or isinstance(error, requests.Timeout):
                     raise out_of_time(get) from None
                 raise unreachable(get, error) from None
-
-
-def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """An authentication that adds none: else a password of ``.netrc`` would be sent."""
-    return request
-
-
-def _adapter(deadline: Deadline) -> HTTPAdapter:
-    """An adapter whose connections the deadline watches from their first byte."""
-    from requests.adapters import HTTPAdapter  # noqa: PLC0415
-
-    class Watched(HTTPAdapter):
-        """Names every connection to the deadline."""
-
-        def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
-            """The pool, whose connections are watched."""
-            pool: Any = super().get_connection_with_tls_context(*args, **options)
-            kind = pool.ConnectionCls
-
-            def connection(*args: Any, **options: Any) -> Any:  # noqa: ANN401
-                made: Any = kind(*args, **options)
-                connect = made._new_conn  # noqa: SLF001 -- the only place that has the socket
-                made._new_conn = lambda: deadline.watch(connect())  # noqa: SLF001
-                return made
-
-            pool.ConnectionCls = connection
-            return pool
-
-    return Watched(max_retries=0)

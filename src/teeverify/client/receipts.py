@@ -169,6 +169,12 @@ def evidence_of(parts: ReceiptFile, *, source: str) -> Evidence:
     Raises:
         MalformedEvidence: A part has another form, or is not about this answer.
     """
+    if parts.query.get("nonce") != parts.nonce.hex():
+        raise MalformedEvidence(
+            "receipt.attestation.query: not the question with this nonce",
+            id=_ID,
+            field="receipt.attestation.query",
+        )
     chosen = DIALECTS.get(parts.dialect)
     if chosen is None:
         raise MalformedEvidence(

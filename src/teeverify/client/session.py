@@ -16,11 +16,16 @@ from teeverify.client.sources import read_bytes
 from teeverify.clock import now
 from teeverify.errors import ConfigurationError
 
-__all__ = ["AsyncAttestedSession", "AttestedSession"]
+__all__ = ["AsyncAttestedSession", "AttestedSession", "BaseSession"]
 
 
-class _Session:
-    """What both sessions show."""
+class BaseSession:
+    """What both sessions show.
+
+    Args:
+        core: What the session does.
+        api_key: Shown to the signature route once the endpoint is attested; never before.
+    """
 
     def __init__(self, core: SessionCore, api_key: str | None) -> None:
         self._core = core
@@ -48,6 +53,12 @@ class _Session:
         """When the endpoint is attested anew, before anything more is sent."""
         return self._known.expires_at
 
+    @property
+    def holds(self) -> bool:
+        """Whether the attestation in force has not run out."""
+        known = self._core.attestation
+        return known is not None and known.holds
+
     def __repr__(self) -> str:
         """Where to, and the first sentence."""
         known = self._core.attestation
@@ -74,7 +85,7 @@ class _Session:
         )
 
 
-class AttestedSession(_Session):
+class AttestedSession(BaseSession):
     """A session with one endpoint: :func:`teeverify.connect` opens it.
 
     Several threads may use it.
@@ -134,7 +145,7 @@ class AttestedSession(_Session):
         return self.verify_exchange(exchange, self.attest())
 
 
-class AsyncAttestedSession(_Session):
+class AsyncAttestedSession(BaseSession):
     """As :class:`AttestedSession`, without blocking.
 
     Args:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from teeverify.appraisal import evidence as neutral
 from teeverify.appraisal.evidence import Machine
+from teeverify.client import snp_sources
 from teeverify.client.receipts import evidence_of
 from teeverify.encoding.strict import hex_bytes, json_value, utf8_text
 from teeverify.endorsements import is_directory
@@ -17,7 +18,7 @@ from teeverify.providers import DIALECTS, load_capture
 from teeverify.providers.dialect import Recorded
 from teeverify.responses.receipt import is_receipt, read_receipt
 
-__all__ = ["Evidence", "Source", "load_evidence", "read_bytes"]
+__all__ = ["Evidence", "Source", "is_url", "load_evidence", "read_bytes"]
 
 Source: TypeAlias = "str | Path | bytes | neutral.Evidence | None"
 _ID = "source"
@@ -63,9 +64,9 @@ def load_evidence(source: Source, *, dialect: str | None = None) -> neutral.Evid
         )
     if isinstance(source, bytes):
         return _from_bytes(source, "bytes", dialect)
-    if isinstance(source, str) and source.startswith(("http://", "https://")):
+    if is_url(source):
         raise ConfigurationError(
-            "attesting a live endpoint is not part of this version",
+            "a live endpoint can only be verified, for it is asked a new question every time",
             id="usage.source",
             got=source[:80],
             want="a file or a directory with recorded answers",
@@ -78,6 +79,11 @@ def load_evidence(source: Source, *, dialect: str | None = None) -> neutral.Evid
     if is_directory(path):
         return load_capture(path, dialect=dialect)
     return _from_bytes(read_bytes(path, what="source"), path.name, dialect)
+
+
+def is_url(source: Source) -> TypeGuard[str]:
+    """Whether a source is the address of an endpoint."""
+    return isinstance(source, str) and source.startswith(("http://", "https://"))
 
 
 def read_bytes(path: str | Path, *, what: str) -> bytes:
@@ -121,6 +127,9 @@ def _from_bytes(raw: bytes, name: str, dialect: str | None) -> neutral.Evidence:
         return _report(raw, name, dialect)
     if raw.lstrip(_SPACE).startswith(_JSON_STARTS):
         return _from_json(raw, name)
+    # First, as its version fills the four bytes in which a quote names its kind of key too.
+    if snp_sources.is_snp(raw):
+        return snp_sources.from_bytes(raw, name)
     if _is_quote(raw):
         return _quote(raw, name)
     text = raw.strip(_SPACE)
@@ -139,8 +148,8 @@ def _unknown(raw: bytes) -> MalformedEvidence:
         field="source",
         offset=0,
         got=f"{len(raw)} bytes starting {raw[:8].hex() or '(empty)'}",
-        want="a recorded directory, a receipt, a TDX quote, GPU evidence, or a report with "
-        "--dialect",
+        want="a recorded directory, a receipt, a TDX quote, an AMD SEV-SNP report, GPU evidence, "
+        "or a report with --dialect",
     )
 
 
@@ -209,14 +218,15 @@ _JSON_FORMS: tuple[tuple[Callable[[Any], bool], Callable[[Any, str], neutral.Evi
     (_is_gpu_evidence, _gpu_evidence),
     (_is_get_quote, _get_quote),
     (is_receipt, _receipt),
+    (snp_sources.is_azure, snp_sources.from_azure),
 )
 
 
 def _report(raw: bytes, name: str, dialect: str) -> neutral.Evidence:
     """A report that was saved without its URL: no option was requested, says the caller."""
-    if dialect not in DIALECTS:
+    if not isinstance(dialect, str) or dialect not in DIALECTS:
         raise ConfigurationError(
-            "no such dialect", id="usage.dialect", got=dialect, want=", ".join(DIALECTS)
+            "no such dialect", id="usage.dialect", got=repr(dialect)[:40], want=", ".join(DIALECTS)
         )
     chosen = DIALECTS[dialect]
     exchange = Recorded(path=chosen.report_path, query={}, body=raw, peer_spki_sha256=None)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
+from teeverify import snp, tdx
 from teeverify.appraisal import (
     AttestationResult,
     Evidence,
@@ -20,20 +21,31 @@ from teeverify.appraisal import (
     examine,
 )
 from teeverify.appraisal.evidence import RecordedAnswer, Scope
+from teeverify.client.amd import AmdEndorsements, has_leaves, reports_in_need
 from teeverify.client.endorsements import EndorsementSource, load_given
-from teeverify.client.sources import Source, load_evidence, read_bytes
+from teeverify.client.intel import IntelEndorsements, quotes_in_need
+from teeverify.client.sources import Source, is_url, load_evidence, read_bytes
 from teeverify.clock import now, parse_time
 from teeverify.encoding.strict import hex_bytes
-from teeverify.errors import ConfigurationError, MalformedEvidence
+from teeverify.errors import (
+    ConfigurationError,
+    EvidenceError,
+    MalformedEvidence,
+    Unavailable,
+)
 from teeverify.responses import examine_answer
 from teeverify.roots import EMBEDDED, UnsafeTestRoots
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from teeverify.client.session import AttestedSession
+
 __all__ = ["Arguments", "Verifier", "appraise", "verify"]
 
 _NONCE_BYTES = 32
+_TPM_NONCE_BYTES = 64
+_NOW = timedelta(minutes=10)
 
 
 class Arguments(TypedDict, total=False):
@@ -60,6 +72,9 @@ class Verifier:
         endorsements: The vendors' collateral: files, directories, or what was loaded before. What
             is given here for a vendor replaces what was recorded beside the evidence.
         offline: Open no socket. What is needed and not at hand is then missing all the same.
+        intel: Where Intel's endorsements are fetched from, and kept, when they are missing and
+            the appraisal is of now; Intel's own service unless given.
+        amd: The same for AMD's.
 
     Raises:
         ConfigurationError: A policy or endorsement that cannot be read.
@@ -72,6 +87,8 @@ class Verifier:
         roots: UnsafeTestRoots | None = None,
         endorsements: EndorsementSource | Sequence[EndorsementSource] = (),
         offline: bool = False,
+        intel: IntelEndorsements | None = None,
+        amd: AmdEndorsements | None = None,
     ) -> None:
         if roots is not None and not isinstance(roots, UnsafeTestRoots):
             raise ConfigurationError(
@@ -81,6 +98,8 @@ class Verifier:
         self.offline = offline
         self._roots = EMBEDDED if roots is None else roots.roots
         self.given = load_given(endorsements)
+        self._intel = intel
+        self._amd = amd
 
     def appraise(  # noqa: PLR0913 -- the question in all its parts
         self,
@@ -100,7 +119,8 @@ class Verifier:
         """Appraise evidence, or an answer with its signature and the evidence of its signer.
 
         Args:
-            source: Evidence: a recorded directory, a file, bytes, or :class:`Evidence`.
+            source: Evidence: a recorded directory, a file, bytes, :class:`Evidence`, or the base
+                URL of an endpoint, which is then attested now.
             nonce: The 32 bytes (or 64 hex digits) that you asked the evidence to carry.
             at: The time of the appraisal; without it the recorded time, or else now.
             expect: The code that you expect, in place of the policy's.
@@ -126,9 +146,17 @@ class Verifier:
                 got=repr(scope)[:40],
                 want="answer, endpoint or evidence",
             )
-        evidence = self._with_endorsements(load_evidence(source, dialect=dialect))
+        _require("expect", expect, ReferenceValues)
+        _require("model", model, str)
+        _require("dialect", dialect, str)
+        if is_url(source):
+            found = self._fetch(source, model=model, dialect=dialect, fixed=(nonce, at))
+        else:
+            found = load_evidence(source, dialect=dialect)
+        evidence = self._with_endorsements(found)
         moment = now()
         question = self._question(evidence, nonce=nonce, at=at, moment=moment)
+        evidence = self._completed(evidence, question, moment)
         signed = _signed(
             evidence.answer,
             signature=_bytes(signature, "signature"),
@@ -138,7 +166,7 @@ class Verifier:
         if signed is None and evidence.kind == "none":
             raise ConfigurationError("there is nothing to verify", id="usage.source")
         return appraise_examined(
-            examine(evidence, question),
+            self._examined(evidence, question, moment),
             signed,
             self._policy(expect, allow_attested_later),
             scope_asked=scope,
@@ -154,6 +182,47 @@ class Verifier:
         """
         return self.appraise(source, **arguments).require()
 
+    def connect(
+        self,
+        base_url: str,
+        *,
+        model: str | None = None,
+        api_key: str | None = None,
+        dialect: str | None = None,
+        timeout: float | None = None,
+    ) -> AttestedSession:
+        """Attest an endpoint now; see :func:`teeverify.connect` for the arguments.
+
+        Raises:
+            TeeVerifyError: The class that belongs to the worst finding, unless the policy is
+                satisfied.
+        """
+        from teeverify.client import connect  # noqa: PLC0415 -- it makes verifiers itself
+
+        return connect.open_session(
+            self,
+            base_url,
+            model=model,
+            api_key=api_key,
+            dialect=dialect,
+            timeout=connect.DEFAULT_TIMEOUT if timeout is None else timeout,
+        )
+
+    def _fetch(
+        self, url: str, *, model: str | None, dialect: str | None, fixed: tuple[object, object]
+    ) -> Evidence:
+        """Evidence of a live endpoint, whose nonce and time are never anybody's choice."""
+        from teeverify.client import connect  # noqa: PLC0415 -- it makes verifiers itself
+
+        if self.offline or fixed != (None, None):
+            raise ConfigurationError(
+                "a live endpoint is attested now and under a new nonce",
+                id="usage.source",
+                got="offline" if self.offline else "a nonce or a time",
+                want="a recorded source for --offline, --nonce and --at",
+            )
+        return connect.fetch_evidence(url, model=model, dialect=dialect)
+
     def examine(self, evidence: Evidence, *, at: datetime) -> Examined:
         """Examine evidence once, for whoever appraises several answers with it.
 
@@ -162,7 +231,58 @@ class Verifier:
             at: Now.
         """
         found = self._with_endorsements(evidence)
-        return examine(found, self._question(found, nonce=None, at=None, moment=at))
+        question = self._question(found, nonce=None, at=None, moment=at)
+        return self._examined(self._completed(found, question, at), question, at)
+
+    def _fetches(self, question: Question, moment: datetime) -> bool:
+        """Whether what is missing may be fetched: now, and for Intel's own root or a named host."""
+        if self.offline or abs(question.at - moment) > _NOW:
+            return False
+        return self._intel is not None or question.roots is EMBEDDED
+
+    def _completed(self, evidence: Evidence, question: Question, moment: datetime) -> Evidence:
+        """The evidence with what Intel's service adds, where something is missing."""
+        evidence = self._with_amd(evidence, question, moment)
+        quotes = quotes_in_need(evidence)
+        if not quotes or not self._fetches(question, moment):
+            return evidence
+        try:
+            self._intel = self._intel or IntelEndorsements()
+            fetched = self._intel.for_quotes(quotes, at=question.at)
+        except (EvidenceError, Unavailable) as error:
+            # It is then missing, which each check that needs it says; here is why.
+            return replace(evidence, notes=(*evidence.notes, f"not fetched: {error.message}"))
+        known = evidence.tdx_endorsements
+        several = (fetched,) if known is None else (known, fetched)
+        return replace(evidence, tdx_endorsements=tdx.Endorsements.union(*several))
+
+    def _with_amd(self, evidence: Evidence, question: Question, moment: datetime) -> Evidence:
+        """The evidence with what AMD's service adds, where something is missing."""
+        reports = reports_in_need(evidence)
+        foreign = self._amd is None and question.roots is not EMBEDDED
+        if not reports or foreign or self.offline or abs(question.at - moment) > _NOW:
+            return evidence
+        try:
+            self._amd = self._amd or AmdEndorsements()
+            fetched = self._amd.for_reports(
+                reports, at=question.at, with_leaf=not has_leaves(evidence)
+            )
+        except (EvidenceError, Unavailable) as error:
+            return replace(evidence, notes=(*evidence.notes, f"not fetched: {error.message}"))
+        known = evidence.snp_endorsements
+        several = (fetched,) if known is None else (known, fetched)
+        return replace(evidence, snp_endorsements=snp.Endorsements.union(*several))
+
+    def _examined(self, evidence: Evidence, question: Question, moment: datetime) -> Examined:
+        """Examine, under the numbers seen before; then remember the higher ones of genuine CPUs."""
+        if self._intel is None or not self._fetches(question, moment):
+            return examine(evidence, question)
+        store = self._intel.store
+        examined = examine(evidence, replace(question, remembered=store.counters()))
+        for machine in examined.machines:
+            if machine.cpu is not None:
+                store.raise_counters(machine.cpu.counters)
+        return examined
 
     def _policy(self, expect: ReferenceValues | None, later: int | None) -> Policy:
         policy = self.policy
@@ -177,6 +297,7 @@ class Verifier:
         return replace(
             evidence,
             tdx_endorsements=self.given.tdx or evidence.tdx_endorsements,
+            snp_endorsements=self.given.snp or evidence.snp_endorsements,
             nvidia_endorsements=self.given.nvidia or evidence.nvidia_endorsements,
         )
 
@@ -196,9 +317,10 @@ class Verifier:
         return Question(
             at=when,
             at_by=by,
-            nonce=_nonce(nonce) if nonce is not None else evidence.nonce,
+            nonce=_nonce(nonce, evidence) if nonce is not None else evidence.nonce,
             nonce_by="caller" if nonce is not None or evidence.live else "recorder",
             roots=self._roots,
+            allow_expired_rim_signers=self.policy["gpu.allow_expired_rim_signers"],
         )
 
 
@@ -261,20 +383,32 @@ def _signed(
     return examine_answer(signature=signature, answer=answer, request=request)
 
 
+def _require(name: str, value: object, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise ConfigurationError(
+            f"{name} is of another kind",
+            id="usage.arguments",
+            got=type(value).__name__,
+            want=kind.__name__,
+        )
+
+
 def _bytes(value: bytes | str | Path | None, what: str) -> bytes | None:
     if value is None or isinstance(value, bytes):
         return value
     return read_bytes(value, what=what)
 
 
-def _nonce(value: bytes | str) -> bytes:
+def _nonce(value: bytes | str, evidence: Evidence) -> bytes:
+    # A TPM takes a nonce of any length up to its largest hash; agents on Azure use several.
+    of_a_tpm = any(machine.azure is not None for machine in evidence.machines)
     try:
         data = (
             value if isinstance(value, bytes) else hex_bytes(value, field="nonce", id="usage.nonce")
         )
     except MalformedEvidence:
         data = b""
-    if len(data) != _NONCE_BYTES:
+    if len(data) != _NONCE_BYTES and not (of_a_tpm and 0 < len(data) <= _TPM_NONCE_BYTES):
         raise ConfigurationError(
             "the nonce is not 32 bytes", id="usage.nonce", want="64 hex digits, without 0x"
         )

@@ -11,12 +11,12 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
-from typing import NoReturn, Protocol, TypeVar
+from typing import NoReturn, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from teeverify.clock import parse_time, show_time
-from teeverify.crypto.signed import load_issuer_key, verify_signed
+from teeverify.crypto.signed import Anchor, load_issuer_key, verify_signed
 from teeverify.crypto.x509 import Certificate, parse_certificate, parse_pem_chain
 from teeverify.errors import (
     ChainInvalid,
@@ -40,22 +40,6 @@ MAX_DEPTH = 8
 _BASIC_CONSTRAINTS = "2.5.29.19"
 _KEY_USAGE = "2.5.29.15"
 _SIMULATOR = b"teeverify simulator"
-
-
-class Anchor(Protocol):
-    """What a trust anchor must have; :class:`teeverify.roots.TrustAnchor` is one."""
-
-    @property
-    def name(self) -> str:
-        """What people call it."""
-
-    @property
-    def subject(self) -> bytes:
-        """DER of the subject name."""
-
-    @property
-    def spki(self) -> bytes:
-        """DER of the SubjectPublicKeyInfo."""
 
 
 AnchorT = TypeVar("AnchorT", bound=Anchor)

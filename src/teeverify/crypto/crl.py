@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NoReturn
@@ -10,9 +11,16 @@ from typing import NoReturn
 from cryptography import x509
 
 from teeverify.clock import parse_time, show_time
-from teeverify.crypto.der import SEQUENCE, DerReader
+from teeverify.crypto.der import GENERALIZED_TIME, SEQUENCE, UTC_TIME, DerReader
 from teeverify.crypto.foreign import FOREIGN_ERRORS
-from teeverify.crypto.signed import Signed, parse_signed, require_algorithm, verify_signed
+from teeverify.crypto.signed import (
+    Anchor,
+    Signed,
+    load_issuer_key,
+    parse_signed,
+    require_algorithm,
+    verify_signed,
+)
 from teeverify.crypto.x509 import Certificate
 from teeverify.errors import (
     ChainInvalid,
@@ -21,12 +29,38 @@ from teeverify.errors import (
     MalformedEvidence,
 )
 
-__all__ = ["Crl", "parse_crl", "require_not_revoked", "verify_crl"]
+__all__ = [
+    "Crl",
+    "parse_crl",
+    "require_not_revoked",
+    "verify_crl",
+    "verify_crl_of_anchor",
+]
 
 MAX_CRL_BYTES = 8 * 1024 * 1024
 _VERSION_2 = 1
 _ALLOWED_IN_ENTRY = (x509.CRLReason, x509.InvalidityDate)
 _REMOVE = x509.ReasonFlags.remove_from_crl
+_MAX_SERIAL_BYTES = 21
+_REASON = bytes.fromhex("300c300a0603551d1504030a01")
+
+
+def _usual_entry(size: int) -> bytes:
+    """The pattern of an entry with a serial number of this many bytes and a reason, no more.
+
+    RFC 5280 sections 5.1.2.6 and 5.3.1: serial number, UTCTime, and one extension that is not
+    critical: a reason, which is not ``removeFromCRL``.
+    """
+    header = bytes([0x30, 2 + size + 15 + len(_REASON) + 1, 0x02, size])
+    date = bytes([0x17, 13])
+    pieces = (header, rb".{%d}" % size, date, rb"[0-9]{12}Z", _REASON, rb"[\x00-\x06\x09\x0a]")
+    fixed = (header, date, _REASON)
+    return b"".join(re.escape(piece) if piece in fixed else piece for piece in pieces)
+
+
+# Long lists have entries of this one form; whatever is not, the library reads.
+_USUAL = b"|".join(_usual_entry(size) for size in range(1, _MAX_SERIAL_BYTES + 1))
+_USUAL_ENTRIES = re.compile(b"(?:" + _USUAL + b")*", re.DOTALL)
 _PARTIAL = (x509.DeltaCRLIndicator, x509.IssuingDistributionPoint)
 
 
@@ -76,12 +110,12 @@ def parse_crl(der: bytes, *, id: str, what: str) -> Crl:
             that covers only part of what its issuer revoked.
     """
     signed = parse_signed(der, id=id, what=what, max_bytes=MAX_CRL_BYTES)
-    issuer = _walk(signed, id, what)
+    issuer, entries = _walk(signed, id, what)
     try:
         loaded = x509.load_der_x509_crl(der)
         this_update, next_update = loaded.last_update_utc, loaded.next_update_utc
         extensions = list(loaded.extensions)
-        revoked = frozenset(_serial(entry) for entry in loaded)
+        revoked = _usual_serials(entries) or frozenset(_serial(entry) for entry in loaded)
     except FOREIGN_ERRORS:
         _malformed(id, what, "not a revocation list that can be read")
     if next_update is None:
@@ -90,13 +124,30 @@ def parse_crl(der: bytes, *, id: str, what: str) -> Crl:
     return Crl(der, what, issuer, this_update, next_update, number, key_identifier, revoked, signed)
 
 
-def _walk(signed: Signed, id: str, what: str) -> bytes:
-    """The exact bytes of the issuer's name (RFC 5280 section 5.1.2)."""
+def _walk(signed: Signed, id: str, what: str) -> tuple[bytes, bytes]:
+    """The exact bytes of the issuer's name and of all entries (RFC 5280 section 5.1.2)."""
     tbs = DerReader(signed.tbs, name=what, id=id).nested(SEQUENCE, "tbs")
     if tbs.integer("version") != _VERSION_2:
         raise tbs.error("not a version 2 revocation list", "version")
     require_algorithm(tbs, signed)
-    return tbs.encoded(SEQUENCE, "issuer")
+    issuer = tbs.encoded(SEQUENCE, "issuer")
+    while tbs.next_tag() in (UTC_TIME, GENERALIZED_TIME):
+        tbs.any("update")
+    return issuer, tbs.value(SEQUENCE, "entries") if tbs.next_tag() == SEQUENCE else b""
+
+
+def _usual_serials(entries: bytes) -> frozenset[int]:
+    """The serial numbers, where every entry has the usual form; else none."""
+    if not _USUAL_ENTRIES.fullmatch(entries):
+        return frozenset()
+    # The pattern has proved each entry's layout: tag, size, tag, size of the serial number, ...
+    serials: list[bytes] = []
+    position, end = 0, len(entries)
+    while position < end:
+        start = position + 4
+        serials.append(entries[start : start + entries[position + 3]])
+        position += 2 + entries[position + 1]
+    return frozenset(int.from_bytes(serial, "big", signed=True) for serial in serials)
 
 
 def _serial(entry: x509.RevokedCertificate) -> int:
@@ -163,18 +214,59 @@ def verify_crl(
         ConfigurationError: ``at`` has no zone.
     """
     moment = parse_time(at)
-    if crl.issuer != issuer.subject:
-        raise EndorsementInvalid(
-            f"{what}: it is the list of another CA",
-            id=id,
-            got=f"issuer name {crl.issuer.hex()[:160]}",
-            want=f"{issuer.common_name!a} (name {issuer.subject.hex()[:160]})",
-        )
+    _require_issuer(crl, issuer.subject, f"{issuer.common_name!a}", id=id, what=what)
     if "crl_sign" not in issuer.key_usage:
         raise ChainInvalid(
             f"{what}: {issuer.common_name!a} may not sign revocation lists (key usage)", id=id
         )
     verify_signed(crl.signed, issuer.public_key, id=id, what=what)
+    _require_current(crl, moment, id=id, what=what)
+
+
+def verify_crl_of_anchor(
+    crl: Crl,
+    anchor: Anchor,
+    *,
+    at: datetime,
+    id: str,
+    what: str,
+) -> None:
+    """Verify that a trust anchor's own key made this list and that it is current.
+
+    An anchor is a name and a key that somebody wrote down, so there is no key usage to look at.
+
+    Args:
+        crl: The list.
+        anchor: The anchor whose key must have signed it.
+        at: The time at which it must be current; both its dates belong to it.
+        id: Check id for the errors.
+        what: What the list is, for the errors.
+
+    Raises:
+        EndorsementInvalid: It is the list of another CA.
+        SignatureInvalid: The signature does not verify.
+        EndorsementUnavailable: It is outdated, or not current yet.
+        MalformedEvidence: The anchor's key cannot be read.
+        ConfigurationError: ``at`` has no zone.
+    """
+    moment = parse_time(at)
+    _require_issuer(crl, anchor.subject, anchor.name, id=id, what=what)
+    key = load_issuer_key(anchor.spki, id=id, what=anchor.name)
+    verify_signed(crl.signed, key, id=id, what=what)
+    _require_current(crl, moment, id=id, what=what)
+
+
+def _require_issuer(crl: Crl, subject: bytes, name: str, *, id: str, what: str) -> None:
+    if crl.issuer != subject:
+        raise EndorsementInvalid(
+            f"{what}: it is the list of another CA",
+            id=id,
+            got=f"issuer name {crl.issuer.hex()[:160]}",
+            want=f"{name} (name {subject.hex()[:160]})",
+        )
+
+
+def _require_current(crl: Crl, moment: datetime, *, id: str, what: str) -> None:
     if not crl.this_update <= moment <= crl.next_update:
         raise EndorsementUnavailable(
             f"{what} is {'outdated' if moment > crl.next_update else 'not current yet'}"

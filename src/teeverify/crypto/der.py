@@ -6,7 +6,6 @@ parses and re-encodes gives other bytes for the same meaning.
 
 from __future__ import annotations
 
-from teeverify.encoding.reader import Reader
 from teeverify.errors import MalformedEvidence
 
 __all__ = [
@@ -44,24 +43,46 @@ _MAX_TAG_NUMBER = 0x1F
 class DerReader:
     """A cursor over DER elements; every read names its field and the tag that it must have.
 
+    Readers of what is inside share the outer one's bytes, and names are put together only for an
+    error: a chain and its revocation lists are some thousand elements.
+
     Args:
         data: The bytes to read.
         name: Prefix of every field name, for example ``tdx.pck-certificate``.
         id: Check id that errors carry.
         base: Offset of ``data`` inside the outer buffer.
+        span: The part of ``data`` to read, where that is not all; for :meth:`nested`.
+        outer: The reader that this one reads a part of; for :meth:`nested`.
     """
 
-    __slots__ = ("_id", "_name", "_reader")
+    __slots__ = ("_base", "_data", "_end", "_id", "_name", "_outer", "_position")
 
-    def __init__(self, data: bytes, *, name: str, id: str, base: int = 0) -> None:
-        self._reader = Reader(data, name=name, id=id, base=base)
+    def __init__(
+        self,
+        data: bytes,
+        *,
+        name: str,
+        id: str,
+        base: int = 0,
+        span: tuple[int, int] | None = None,
+        outer: DerReader | None = None,
+    ) -> None:
+        self._data = data
+        self._position, self._end = span or (0, len(data))
         self._name = name
+        self._outer = outer
         self._id = id
+        self._base = base
+
+    @property
+    def name(self) -> str:
+        """What is read, dotted, with the names of all outer readers."""
+        return self._name if self._outer is None else f"{self._outer.name}.{self._name}"
 
     @property
     def remaining(self) -> int:
         """How many bytes are left."""
-        return self._reader.remaining
+        return self._end - self._position
 
     def value(self, tag: int, field: str) -> bytes:
         """Take one element with this tag and return its contents.
@@ -69,7 +90,8 @@ class DerReader:
         Raises:
             MalformedEvidence: Truncated, another tag, or a length that is not DER.
         """
-        return self._element(tag, field)[1]
+        start = self._enter(tag, field)
+        return self._data[start : self._position]
 
     def encoded(self, tag: int, field: str) -> bytes:
         """Take one element with this tag and return it whole, with tag and length.
@@ -77,7 +99,9 @@ class DerReader:
         Raises:
             MalformedEvidence: See :meth:`value`.
         """
-        return b"".join(self._element(tag, field))
+        start = self._position
+        self._enter(tag, field)
+        return self._data[start : self._position]
 
     def any(self, field: str) -> tuple[int, bytes]:
         """Take one element of any tag and return the tag and the contents.
@@ -85,8 +109,9 @@ class DerReader:
         Raises:
             MalformedEvidence: See :meth:`value`.
         """
-        header, contents = self._element(None, field)
-        return header[0], contents
+        first = self._position
+        start = self._enter(None, field)
+        return self._data[first], self._data[start : self._position]
 
     def nested(self, tag: int, field: str) -> DerReader:
         """Take one constructed element and return a reader of what is inside.
@@ -94,9 +119,39 @@ class DerReader:
         Raises:
             MalformedEvidence: See :meth:`value`.
         """
-        _, contents = self._element(tag, field)
-        base = self._reader.offset - len(contents)
-        return DerReader(contents, name=f"{self._name}.{field}", id=self._id, base=base)
+        start = self._enter(tag, field)
+        return DerReader(
+            self._data,
+            name=field,
+            id=self._id,
+            base=self._base,
+            span=(start, self._position),
+            outer=self,
+        )
+
+    def pair(self, field: str) -> tuple[bytes, int, bytes]:
+        """Take a SEQUENCE of an OID and one element: the OID's contents, the tag, the contents.
+
+        Names and vendors' extensions are long rows of these.
+
+        Raises:
+            MalformedEvidence: See :meth:`value`; or something follows the element.
+        """
+        data, position = self._data, self._position
+        if position + 6 <= self._end and data[position] == SEQUENCE and data[position + 2] == OID:
+            # Both elements of short form and exactly as long as the sequence says: the usual case.
+            end = position + 2 + data[position + 1]
+            inner = position + 4 + data[position + 3]
+            if inner + 2 <= end <= min(self._end, position + 2 + _LONG_FORM - 1):
+                tag, size = data[inner], data[inner + 1]
+                if inner + 2 + size == end and tag & _MAX_TAG_NUMBER != _MAX_TAG_NUMBER:
+                    self._position = end
+                    return data[position + 4 : inner], tag, data[inner + 2 : end]
+        sequence = self.nested(SEQUENCE, field)
+        identifier = sequence.value(OID, "identifier")
+        element = sequence.any("value")
+        sequence.finish()
+        return identifier, *element
 
     def optional(self, tag: int, field: str) -> DerReader | None:
         """As :meth:`nested`, or ``None`` where the next element has another tag or none is left.
@@ -108,7 +163,7 @@ class DerReader:
 
     def next_tag(self) -> int | None:
         """The tag of the next element, or ``None`` at the end."""
-        return self._reader.peek()
+        return self._data[self._position] if self._position < self._end else None
 
     def integer(self, field: str, *, tag: int = INTEGER) -> int:
         """Take an INTEGER (or ENUMERATED) in its shortest form (X.690 section 8.3.2).
@@ -150,30 +205,60 @@ class DerReader:
         Raises:
             MalformedEvidence: Bytes are left.
         """
-        self._reader.finish()
+        if self._position != self._end:
+            raise self.error("trailing data", "end", need=0, have=self.remaining)
 
-    def error(self, problem: str, field: str, *, got: str | None = None) -> MalformedEvidence:
+    def error(
+        self,
+        problem: str,
+        field: str,
+        *,
+        need: int | None = None,
+        have: int | None = None,
+        got: str | None = None,
+        want: str | None = None,
+    ) -> MalformedEvidence:
         """Build (not raise) the error for a field at the current offset."""
-        return self._reader.error(problem, field, got=got)
+        name = f"{self.name}.{field}"
+        return MalformedEvidence(
+            f"{name}: {problem}",
+            id=self._id,
+            field=name,
+            offset=self._base + self._position,
+            need=need,
+            have=have,
+            got=got,
+            want=want,
+        )
 
-    def _element(self, tag: int | None, field: str) -> tuple[bytes, bytes]:
-        """Header bytes and contents of the next element (X.690 sections 8.1.2 and 10.1)."""
-        header = self._reader.take(2, field)
-        if tag is not None and header[0] != tag:
-            raise self._reader.error(
-                "another DER tag", field, got=f"{header[0]:#04x}", want=f"{tag:#04x}"
-            )
-        if header[0] & _MAX_TAG_NUMBER == _MAX_TAG_NUMBER:
+    def _enter(self, tag: int | None, field: str) -> int:
+        """Take the next element; give where its contents start (X.690 sections 8.1.2, 10.1).
+
+        The contents end where the reader then stands.
+        """
+        data, position, limit = self._data, self._position, self._end
+        start = position + 2
+        if start > limit:
+            raise self.error("truncated", field, need=2, have=limit - position)
+        found, size = data[position], data[position + 1]
+        if found != tag and tag is not None:
+            raise self.error("another DER tag", field, got=f"{found:#04x}", want=f"{tag:#04x}")
+        if found & _MAX_TAG_NUMBER == _MAX_TAG_NUMBER:
             raise self.error("a DER tag of several bytes", field)
-        size = header[1]
         if size >= _LONG_FORM:
             octets = size - _LONG_FORM
             if not 0 < octets <= _MAX_LENGTH_OCTETS:
                 raise self.error("a length that is not DER", field)
-            long = self._reader.take(octets, field)
-            size = int.from_bytes(long, "big")
+            first, start = start, start + octets
+            if start > limit:
+                raise self.error("truncated", field, need=octets, have=limit - first)
+            size = int.from_bytes(data[first:start], "big")
             # X.690 section 10.1: the shortest form that holds the length.
-            if long[0] == 0 or size < _LONG_FORM:
+            if data[first] == 0 or size < _LONG_FORM:
                 raise self.error("a length that is not DER", field)
-            header += long
-        return header, self._reader.take(size, field)
+        end = start + size
+        if end > limit:
+            self._position = start
+            raise self.error("truncated", field, need=size, have=limit - start)
+        self._position = end
+        return start

@@ -32,13 +32,13 @@ class _Profile:
 
     size: int
     order: int
-    digest: hashes.HashAlgorithm
+    algorithm: ec.ECDSA
 
 
 _P256 = _Profile(
     size=32,
     order=0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
-    digest=hashes.SHA256(),
+    algorithm=ec.ECDSA(hashes.SHA256()),
 )
 _P384 = _Profile(
     size=48,
@@ -47,8 +47,9 @@ _P384 = _Profile(
         "c7634d81f4372ddf581a0db248b0a77aecec196accc52973",
         16,
     ),
-    digest=hashes.SHA384(),
+    algorithm=ec.ECDSA(hashes.SHA384()),
 )
+_PROFILES = {"secp256r1": _P256, "secp384r1": _P384}
 
 
 def p256_key(
@@ -105,7 +106,8 @@ def verify_raw(
         _refuse(curve, id, what, f"a signature of {len(signature)} bytes")
     r = int.from_bytes(signature[: profile.size], "big")
     s = int.from_bytes(signature[profile.size :], "big")
-    _verify(curve, profile, (r, s), message, (id, what))
+    _require_range(curve, profile, (r, s), (id, what))
+    _verify(curve, profile, encode_dss_signature(r, s), message, (id, what))
 
 
 def verify_der(
@@ -137,7 +139,8 @@ def verify_der(
         canonical, r, s = False, 0, 0
     if not canonical:
         _refuse(curve, id, what, "a signature that is not DER")
-    _verify(curve, profile, (r, s), message, (id, what))
+    _require_range(curve, profile, (r, s), (id, what))
+    _verify(curve, profile, signature, message, (id, what))
 
 
 def _profile(
@@ -145,12 +148,12 @@ def _profile(
     id: str,
     what: str,
 ) -> tuple[ec.EllipticCurvePublicKey, _Profile]:
+    name = type(key).__name__
     if isinstance(key, ec.EllipticCurvePublicKey):
-        if isinstance(key.curve, ec.SECP256R1):
-            return key, _P256
-        if isinstance(key.curve, ec.SECP384R1):
-            return key, _P384
-    name = key.curve.name if isinstance(key, ec.EllipticCurvePublicKey) else type(key).__name__
+        name = key.curve.name
+        profile = _PROFILES.get(name)
+        if profile is not None:
+            return key, profile
     raise SignatureInvalid(
         f"{what}: the key is of a kind that must not sign this",
         id=id,
@@ -159,19 +162,27 @@ def _profile(
     )
 
 
-def _verify(
+def _require_range(
     key: ec.EllipticCurvePublicKey,
     profile: _Profile,
     pair: tuple[int, int],
+    names: tuple[str, str],
+) -> None:
+    """FIPS 186-5 section 6.4.2 step 1. Both halves of the range of s are allowed."""
+    r, s = pair
+    if not (0 < r < profile.order and 0 < s < profile.order):
+        _refuse(key, *names, "r or s outside 1 to n - 1")
+
+
+def _verify(
+    key: ec.EllipticCurvePublicKey,
+    profile: _Profile,
+    signature: bytes,
     message: bytes,
     names: tuple[str, str],
 ) -> None:
-    r, s = pair
-    # FIPS 186-5 section 6.4.2 step 1. Both halves of the range of s are allowed: vendors use both.
-    if not (0 < r < profile.order and 0 < s < profile.order):
-        _refuse(key, *names, "r or s outside 1 to n - 1")
     try:
-        key.verify(encode_dss_signature(r, s), message, ec.ECDSA(profile.digest))
+        key.verify(signature, message, profile.algorithm)
     except InvalidSignature:
         _refuse(key, *names, "a signature that this key did not make over these bytes")
     except FOREIGN_ERRORS:

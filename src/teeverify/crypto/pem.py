@@ -9,9 +9,8 @@ from teeverify.errors import MalformedEvidence
 
 __all__ = ["pem_blocks"]
 
-_SPACE = re.compile(r"[ \t\r\n]*")
-_BODY = re.compile(r"[A-Za-z0-9+/=\t\r\n ]*")
-_STRIP = {ord(space): None for space in " \t\r\n"}
+_SPACE = re.compile(rb"[ \t\r\n]*")
+_BODY = re.compile(rb"[A-Za-z0-9+/=\t\r\n ]*")
 _BYTES_PER_BLOCK = 64 * 1024
 
 
@@ -42,30 +41,31 @@ def pem_blocks(
     if len(pem) > max_blocks * _BYTES_PER_BLOCK:
         raise _error(id, what, "too large", None, need=max_blocks * _BYTES_PER_BLOCK)
     try:
-        text = pem if isinstance(pem, str) else pem.decode("ascii")
-    except UnicodeDecodeError as error:
+        text = pem.encode("ascii") if isinstance(pem, str) else pem
+    except UnicodeEncodeError as error:
         raise _error(id, what, "not ASCII text", error.start) from None
-    begin, end = f"-----BEGIN {label}-----", f"-----END {label}-----"
+    begin, end = f"-----BEGIN {label}-----".encode(), f"-----END {label}-----".encode()
     blocks: list[bytes] = []
     position = _after(_SPACE, text, 0)
     while position < len(text):
         if not text.startswith(begin, position):
-            raise _error(id, what, f"not {begin}", position)
+            raise _error(id, what, f"not {begin.decode()}", position)
         if len(blocks) == max_blocks:
             raise _error(id, what, "too many PEM blocks", position, need=max_blocks)
         start = position + len(begin)
-        stop = _after(_BODY, text, start)
-        if not text.startswith(end, stop):
-            raise _error(id, what, f"not {end}", stop)
-        body = text[start:stop].translate(_STRIP)
-        blocks.append(base64_bytes(body, field=f"{what}[{len(blocks)}]", id=id))
+        stop = text.find(end, start)
+        body = text[start:stop].translate(None, b" \t\r\n")
+        if stop < 0 or b"-" in body:
+            raise _error(id, what, f"not {end.decode()}", _after(_BODY, text, start))
+        body_text = body.decode("latin-1")  # what is not ASCII is no base64 either
+        blocks.append(base64_bytes(body_text, field=f"{what}[{len(blocks)}]", id=id))
         position = _after(_SPACE, text, stop + len(end))
     if not blocks:
         raise _error(id, what, f"no {label} block", 0)
     return tuple(blocks)
 
 
-def _after(pattern: re.Pattern[str], text: str, position: int) -> int:
+def _after(pattern: re.Pattern[bytes], text: bytes, position: int) -> int:
     """Where the run of characters that starts here ends."""
     match = pattern.match(text, position)
     return match.end() if match else position

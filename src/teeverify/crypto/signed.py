@@ -6,7 +6,7 @@ RFC 5280 sections 4.1.1 and 5.1.1. The signed bytes are those that were sent.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -18,6 +18,8 @@ from teeverify.crypto.foreign import FOREIGN_ERRORS
 from teeverify.errors import MalformedEvidence, SignatureInvalid
 
 __all__ = [
+    "PSS_ALGORITHMS",
+    "Anchor",
     "IssuerKey",
     "Signed",
     "load_issuer_key",
@@ -42,6 +44,20 @@ _RSA: dict[bytes, hashes.HashAlgorithm] = {
     bytes.fromhex("300d06092a864886f70d01010c0500"): hashes.SHA384(),
     bytes.fromhex("300d06092a864886f70d01010d0500"): hashes.SHA512(),
 }
+# RSASSA-PSS with SHA-384, MGF1 with SHA-384 and a salt of 48 bytes (RFC 4055 section 3.1), in the
+# two forms that AMD writes: with the default trailer field spelt out (its CAs, though DER leaves
+# defaults out) and without it (revocation lists, and the certificates of chips).
+PSS_ALGORITHMS = (
+    bytes.fromhex(
+        "304606092a864886f70d01010a3039a00f300d06096086480165030402020500a11c301a06092a864886f70d01"
+        "0108300d06096086480165030402020500a203020130a303020101"
+    ),
+    bytes.fromhex(
+        "304106092a864886f70d01010a3034a00f300d06096086480165030402020500a11c301a06092a864886f70d01"
+        "0108300d06096086480165030402020500a203020130"
+    ),
+)
+_PSS_SALT_BYTES = 48
 _ECDSA_OIDS = bytes.fromhex("06082a8648ce3d04")
 _OID_OFFSET = 2
 _ECDSA_ALGORITHM_BYTES = 12
@@ -51,6 +67,22 @@ _EC_SPKI = (
     bytes.fromhex("3076301006072a8648ce3d020106052b8104002203620004"),
 )
 _RSA_OID = bytes.fromhex("06092a864886f70d010101")
+
+
+class Anchor(Protocol):
+    """What a trust anchor must have; :class:`teeverify.roots.TrustAnchor` is one."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    @property
+    def subject(self) -> bytes:
+        """DER of the subject name."""
+
+    @property
+    def spki(self) -> bytes:
+        """DER of the SubjectPublicKeyInfo."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +178,8 @@ def verify_signed(signed: Signed, key: IssuerKey, *, id: str, what: str) -> None
     """Verify the signature with the one algorithm that belongs to the key.
 
     P-256 signs with SHA-256 and P-384 with SHA-384; RSA is PKCS #1 v1.5 (RFC 8017 section 8.2)
-    with SHA-256, SHA-384 or SHA-512.
+    with SHA-256, SHA-384 or SHA-512, or RSASSA-PSS (section 8.1) with the one set of parameters
+    that AMD uses. They are taken from here, never from the certificate.
 
     Raises:
         SignatureInvalid: Another algorithm than the key's, or the signature does not verify.
@@ -161,11 +194,15 @@ def verify_signed(signed: Signed, key: IssuerKey, *, id: str, what: str) -> None
 
 
 def _verify_rsa(signed: Signed, key: rsa.RSAPublicKey, id: str, what: str) -> None:
+    scheme: padding.AsymmetricPadding = padding.PKCS1v15()
     digest = _RSA.get(signed.algorithm)
+    if signed.algorithm in PSS_ALGORITHMS:
+        digest = hashes.SHA384()
+        scheme = padding.PSS(padding.MGF1(digest), _PSS_SALT_BYTES)
     if digest is None:
         _refuse_algorithm(signed, id, what, "another algorithm, by an RSA key")
     try:
-        key.verify(signed.signature, signed.tbs, padding.PKCS1v15(), digest)
+        key.verify(signed.signature, signed.tbs, scheme, digest)
     except FOREIGN_ERRORS:
         raise SignatureInvalid(
             f"{what}: the signature is not valid",
@@ -180,5 +217,6 @@ def _refuse_algorithm(signed: Signed, id: str, what: str, got: str) -> NoReturn:
         f"{what}: signed with an algorithm that is not accepted",
         id=id,
         got=f"{got} ({signed.algorithm.hex()[:64]})",
-        want="ECDSA with the hash of the issuer's curve, or RSA PKCS #1 v1.5 with SHA-2",
+        want="ECDSA with the hash of the issuer's curve, RSA PKCS #1 v1.5 with SHA-2, or "
+        "RSASSA-PSS with SHA-384",
     )

@@ -6,6 +6,7 @@ Their paths are verified in :mod:`teeverify.crypto.certificates`.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.x509.oid import ObjectIdentifier
 
-from teeverify.crypto.der import CONTEXT_0, OID, SEQUENCE, SET, DerReader
+from teeverify.crypto.der import CONTEXT_0, SEQUENCE, SET, DerReader
 from teeverify.crypto.foreign import FOREIGN_ERRORS
 from teeverify.crypto.pem import pem_blocks
 from teeverify.crypto.signed import (
@@ -31,6 +32,8 @@ MAX_CERTIFICATE_BYTES = 32 * 1024
 _VERSION_3 = 2
 # Intel uses all bits of 20 bytes, one more than RFC 5280 section 4.1.2.2 gives a positive number.
 _MAX_SERIAL_BITS = 160
+_BASIC_CONSTRAINTS = "2.5.29.19"
+_KEY_USAGE = "2.5.29.15"
 _COMMON_NAME = bytes.fromhex("550403")
 _TEXT = {0x0C: "utf-8", 0x13: "ascii", 0x16: "ascii"}
 _KEY_USAGES = (
@@ -44,11 +47,25 @@ _KEY_USAGES = (
 )
 
 
-class _Constraints(NamedTuple):
-    """Basic constraints; an absent extension is the zero value."""
+class _Profile(NamedTuple):
+    """What the extensions say, read once; an absent extension is the zero value."""
 
+    values: dict[str, x509.ExtensionType]
+    critical: frozenset[str]
     ca: bool = False
     path_length: int | None = None
+    key_usage: frozenset[str] = frozenset()
+
+
+class _Memo:
+    """What was worked out of a certificate; it only ever depends on the certificate's bytes."""
+
+    __slots__ = ("common_name", "key", "profile")
+
+    def __init__(self) -> None:
+        self.common_name: str | None = None
+        self.key: IssuerKey | None = None
+        self.profile: _Profile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +95,7 @@ class Certificate:
     signed: Signed = field(compare=False, repr=False)
     _x509: x509.Certificate = field(compare=False, repr=False)
     _id: str = field(compare=False, repr=False)
+    _memo: _Memo = field(compare=False, repr=False)
 
     @property
     def sha256(self) -> str:
@@ -91,7 +109,11 @@ class Certificate:
         Raises:
             MalformedEvidence: The name is malformed, or has more than one ``CN``.
         """
-        return _common_name(self.subject, self._id, f"{self.what}.subject")
+        name = self._memo.common_name
+        if name is None:
+            name = _common_name(self.subject, self._id, f"{self.what}.subject")
+            self._memo.common_name = name
+        return name
 
     @property
     def issuer_common_name(self) -> str:
@@ -109,7 +131,11 @@ class Certificate:
         Raises:
             MalformedEvidence: A key of another kind, or an invalid one.
         """
-        return load_issuer_key(self.spki, id=self._id, what=self.what)
+        key = self._memo.key
+        if key is None:
+            key = load_issuer_key(self.spki, id=self._id, what=self.what)
+            self._memo.key = key
+        return key
 
     @property
     def is_ca(self) -> bool:
@@ -118,12 +144,12 @@ class Certificate:
         Raises:
             MalformedEvidence: The extensions are malformed (so for all properties below).
         """
-        return self._constraints().ca
+        return self._profile().ca
 
     @property
     def path_length(self) -> int | None:
         """How many intermediate certificates may follow this one; ``None`` is any number."""
-        return self._constraints().path_length
+        return self._profile().path_length
 
     @property
     def key_usage(self) -> frozenset[str]:
@@ -131,16 +157,12 @@ class Certificate:
 
         Empty where the extension is absent.
         """
-        try:
-            usage = self._extensions().get_extension_for_class(x509.KeyUsage).value
-        except x509.ExtensionNotFound:
-            return frozenset()
-        return frozenset(name for name in _KEY_USAGES if getattr(usage, name))
+        return self._profile().key_usage
 
     @property
     def critical_extensions(self) -> frozenset[str]:
         """Dotted OIDs of the extensions marked critical."""
-        return frozenset(e.oid.dotted_string for e in self._extensions() if e.critical)
+        return self._profile().critical
 
     def extension(self, oid: str) -> bytes | None:
         """The DER value of an extension, or ``None`` where it is absent.
@@ -151,26 +173,26 @@ class Certificate:
         Raises:
             MalformedEvidence: The extensions are malformed.
         """
+        value = self._profile().values.get(oid)
+        if isinstance(value, x509.UnrecognizedExtension):
+            return value.value
         try:
-            found = self._extensions().get_extension_for_oid(ObjectIdentifier(oid))
-            return found.value.public_bytes()
-        except x509.ExtensionNotFound:
-            return None
+            if value is not None:
+                return value.public_bytes()
+            ObjectIdentifier(oid)  # what is no OID is refused, not absent
         except FOREIGN_ERRORS:
             raise self._malformed(f"extension {oid} cannot be read") from None
+        return None
 
-    def _constraints(self) -> _Constraints:
-        try:
-            value = self._extensions().get_extension_for_class(x509.BasicConstraints).value
-        except x509.ExtensionNotFound:
-            return _Constraints()
-        return _Constraints(value.ca, value.path_length)
-
-    def _extensions(self) -> x509.Extensions:
-        try:
-            return self._x509.extensions
-        except FOREIGN_ERRORS:
-            raise self._malformed("the extensions cannot be read") from None
+    def _profile(self) -> _Profile:
+        profile = self._memo.profile
+        if profile is None:
+            try:
+                profile = _read_profile(self._x509.extensions)
+            except FOREIGN_ERRORS:
+                raise self._malformed("the extensions cannot be read") from None
+            self._memo.profile = profile
+        return profile
 
     def _malformed(self, problem: str) -> MalformedEvidence:
         return MalformedEvidence(f"{self.what}: {problem}", id=self._id, field=self.what)
@@ -197,7 +219,26 @@ def parse_certificate(der: bytes, *, id: str, what: str) -> Certificate:
         raise MalformedEvidence(
             f"{what}: not a certificate that can be read", id=id, field=what
         ) from None
-    return Certificate(der, what, serial, issuer, subject, spki, *dates, signed, loaded, id)
+    return Certificate(
+        der, what, serial, issuer, subject, spki, *dates, signed, loaded, id, _Memo()
+    )
+
+
+def _read_profile(extensions: x509.Extensions) -> _Profile:
+    values: dict[str, x509.ExtensionType] = {}
+    critical: set[str] = set()
+    constraints: tuple[bool, int | None] = (False, None)
+    usage: frozenset[str] = frozenset()
+    for extension in extensions:
+        oid, value = extension.oid.dotted_string, extension.value
+        values[oid] = value
+        if extension.critical:
+            critical.add(oid)
+        if oid == _BASIC_CONSTRAINTS and isinstance(value, x509.BasicConstraints):
+            constraints = value.ca, value.path_length
+        elif oid == _KEY_USAGE and isinstance(value, x509.KeyUsage):
+            usage = frozenset(name for name in _KEY_USAGES if getattr(value, name))
+    return _Profile(values, frozenset(critical), *constraints, usage)
 
 
 def _walk(signed: Signed, id: str, what: str) -> tuple[int, bytes, bytes, bytes]:
@@ -228,15 +269,13 @@ def _common_name(name: bytes, id: str, what: str) -> str:
     while relative_names.remaining:
         attributes = relative_names.nested(SET, "rdn")
         while attributes.remaining:
-            attribute = attributes.nested(SEQUENCE, "attribute")
-            kind = attribute.value(OID, "type")
-            tag, value = attribute.any("value")
+            kind, tag, value = attributes.pair("attribute")
             if kind != _COMMON_NAME:
                 continue
             try:
                 found.append(value.decode(_TEXT[tag]))
             except (KeyError, UnicodeDecodeError):
-                raise attribute.error("a common name that is not text", "value") from None
+                raise attributes.error("a common name that is not text", "value") from None
     if len(found) > 1:
         raise relative_names.error("more than one common name", "name")
     return found[0] if found else ""
@@ -249,6 +288,7 @@ def parse_pem_chain(
     what: str,
     max_certificates: int = 8,
     trailing_nul: bool = False,
+    known: Sequence[Certificate] = (),
 ) -> tuple[Certificate, ...]:
     """Read certificates in PEM (RFC 7468 section 5), in the order of the text.
 
@@ -258,6 +298,7 @@ def parse_pem_chain(
         what: What is read, for the errors.
         max_certificates: Most certificates accepted.
         trailing_nul: Whether one final NUL is skipped, as quotes often carry it.
+        known: Certificates read before; where the same bytes come again, they are given.
 
     Returns:
         The certificates; at least one.
@@ -269,7 +310,8 @@ def parse_pem_chain(
     if trailing_nul and pem[-1:] == nul:
         pem = pem[:-1]
     blocks = pem_blocks(pem, "CERTIFICATE", id=id, what=what, max_blocks=max_certificates)
+    before = {certificate.der: certificate for certificate in known}
     return tuple(
-        parse_certificate(block, id=id, what=f"{what}[{index}]")
+        before.get(block) or parse_certificate(block, id=id, what=f"{what}[{index}]")
         for index, block in enumerate(blocks)
     )

@@ -7,7 +7,6 @@ last of two equal keys, takes ``NaN`` and lone surrogates, and dies of deep nest
 
 from __future__ import annotations
 
-import base64
 import binascii
 import json
 import math
@@ -21,7 +20,6 @@ __all__ = ["base64_bytes", "decimal_int", "hex_bytes", "json_members", "json_val
 MAX_JSON_BYTES = 4 * 1024 * 1024
 MAX_JSON_DEPTH = 32
 _MAX_NUMBER_CHARACTERS = 40
-_HEX = re.compile(r"(?:[0-9a-fA-F]{2})*")
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,38}")
@@ -29,6 +27,11 @@ _DECIMAL = re.compile(r"0|[1-9][0-9]{0,38}")
 # where a match can fail, every quote inside would be tried as a new beginning (quadratic time).
 _JSON_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _JSON_BRACKET = re.compile(rb"[\[\]{}]")
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+# Every digit as 0, what can be before a number as a comma, and the rest as a space.
+_NUMBERS = bytes(
+    48 if byte in b"0123456789" else 44 if byte in b",:[- \t\r\n" else 32 for byte in range(256)
+)
 _JSON_SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -61,9 +64,13 @@ def hex_bytes(
     if not isinstance(text, str):
         _fail(field, id, "not text", type(text).__name__)
     digits = text[2:] if prefix and text.startswith("0x") else text
-    if not _HEX.fullmatch(digits):
+    try:
+        data = bytes.fromhex(digits)
+    except ValueError:
         _fail(field, id, "not hexadecimal", text)
-    data = bytes.fromhex(digits)
+    # What ``fromhex`` skips is white space, and then there are fewer bytes than pairs of digits.
+    if 2 * len(data) != len(digits):
+        _fail(field, id, "not hexadecimal", text)
     if length is not None and len(data) != length:
         raise MalformedEvidence(
             f"{field}: wrong length", id=id, field=field, need=length, have=len(data)
@@ -93,21 +100,29 @@ def base64_bytes(
     """
     if not isinstance(text, str):
         _fail(field, id, "not text", type(text).__name__)
-    if not (_BASE64URL if url else _BASE64).fullmatch(text) or (url and len(text) % 4 == 1):
-        _fail(field, id, "not base64", text)
-    standard = text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4)
+    standard = _standard_base64(text, field, id) if url else text
     try:
-        data = base64.b64decode(standard, validate=True)
-    except binascii.Error:
-        _fail(field, id, "not base64", text)
-    # RFC 4648 section 3.5: bits that no byte needs must be zero, or two texts give the same bytes.
-    if base64.b64encode(data).decode("ascii") != standard:
-        _fail(field, id, "base64 with unused bits set", text)
+        data = binascii.a2b_base64(standard)
+        # RFC 4648 section 3.5: bits that no byte needs must be zero, or two texts give the same
+        # bytes. A text that is what its bytes encode to has no foreign characters either.
+        canonical = binascii.b2a_base64(data, newline=False).decode("ascii") == standard
+    except ValueError:
+        canonical = False
+    if not canonical:
+        unused = _BASE64.fullmatch(standard) is not None
+        _fail(field, id, "base64 with unused bits set" if unused else "not base64", text)
     if length is not None and len(data) != length:
         raise MalformedEvidence(
             f"{field}: wrong length", id=id, field=field, need=length, have=len(data)
         )
     return data
+
+
+def _standard_base64(text: str, field: str, id: str) -> str:
+    """The same in the standard alphabet, padded."""
+    if not _BASE64URL.fullmatch(text) or len(text) % 4 == 1:
+        _fail(field, id, "not base64", text)
+    return text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4)
 
 
 def decimal_int(text: object, *, field: str, id: str) -> int:
@@ -145,7 +160,7 @@ def json_value(
     id: str,
     max_bytes: int = MAX_JSON_BYTES,
     max_depth: int = MAX_JSON_DEPTH,
-) -> Any:  # noqa: ANN401 -- JSON is what it is; JsonObject gives it types  # noqa: ANN401 -- JSON is what it is; JsonObject gives it types
+) -> Any:  # noqa: ANN401 -- JSON is what it is; JsonObject gives it types
     """Decode one JSON text (RFC 8259) whose strings are valid Unicode and whose keys are unique.
 
     Args:
@@ -161,7 +176,7 @@ def json_value(
     """
     text = _checked_text(raw, field, id, max_bytes, max_depth)
     try:
-        value = _decoder(field, id).decode(text)
+        value = _decoder(field, id, text).decode(text)
     except ValueError as error:
         offset = getattr(error, "pos", None)
         raise MalformedEvidence(f"{field}: not JSON", id=id, field=field, offset=offset) from None
@@ -190,7 +205,7 @@ def json_members(raw: bytes | str, *, field: str, id: str) -> dict[str, bytes]:
     text = _checked_text(raw, field, id, MAX_JSON_BYTES, MAX_JSON_DEPTH)
     if not isinstance(json_value(raw, field=field, id=id), dict):
         _fail(field, id, "not a JSON object")
-    decoder = _decoder(field, id)
+    decoder = _decoder(field, id, text)
     members: dict[str, bytes] = {}
     position = _skip(text, text.index("{") + 1)
     while text[position] != "}":
@@ -224,6 +239,22 @@ def _checked_text(raw: bytes | str, field: str, id: str, max_bytes: int, max_dep
             need=f"at most {max_bytes}",
             have=len(data),
         )
+    _check_depth(data, field, id, max_depth)
+    if isinstance(raw, str) and not raw.startswith("\ufeff"):
+        return raw
+    return utf8_text(data, field=field, id=id)
+
+
+def _check_depth(data: bytes, field: str, id: str, max_depth: int) -> None:
+    """Refuse deep nesting before a parser that recurses sees the text."""
+    # Without escaped characters every second piece between quotes is outside of all strings.
+    plain = data.replace(rb"\\", b"").replace(rb"\"", b"")
+    brackets = b"".join(plain.split(b'"')[::2]).translate(None, _NO_BRACKETS)
+    # One round takes one or two levels away; what is not gone by then is counted.
+    for _ in range(max_depth // 2):
+        if not brackets:
+            return
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
     depth = 0
     for bracket in _JSON_BRACKET.findall(_JSON_STRING.sub(b"", data)):
         depth += 1 if bracket in b"[{" else -1
@@ -235,11 +266,14 @@ def _checked_text(raw: bytes | str, field: str, id: str, max_bytes: int, max_dep
                 need=f"at most {max_depth}",
                 have=depth,
             )
-    return utf8_text(data, field=field, id=id)
 
 
-def _decoder(field: str, id: str) -> json.JSONDecoder:
+def _decoder(field: str, id: str, text: str) -> json.JSONDecoder:
     """A decoder that refuses what Python's default lets through."""
+    # Digits are counted only where a number may have many: some texts have a thousand integers,
+    # and the library's own reading of them is the fast one.
+    numbers = ("," + text).encode("utf-8", "replace").translate(_NUMBERS)
+    may_be_long = b"," + b"0" * (_MAX_NUMBER_CHARACTERS - 1) in numbers
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(items)
@@ -266,5 +300,8 @@ def _decoder(field: str, id: str) -> json.JSONDecoder:
         return value
 
     return json.JSONDecoder(
-        object_pairs_hook=pairs, parse_constant=constant, parse_int=integer, parse_float=real
+        object_pairs_hook=pairs,
+        parse_constant=constant,
+        parse_int=integer if may_be_long else None,
+        parse_float=real,
     )

@@ -1,5 +1,6 @@
-"""Where endorsements come from: recorded HTTP exchanges and plain files."""
+"""Where endorsements come from: fetched answers, recorded HTTP exchanges, and plain files."""
 
+from teeverify.endorsements.answers import Answer, read_bundle, write_bundle
 from teeverify.endorsements.exchanges import (
     Exchange,
     is_directory,
@@ -8,4 +9,13 @@ from teeverify.endorsements.exchanges import (
     read_file,
 )
 
-__all__ = ["Exchange", "is_directory", "list_files", "read_exchanges", "read_file"]
+__all__ = [
+    "Answer",
+    "Exchange",
+    "is_directory",
+    "list_files",
+    "read_bundle",
+    "read_exchanges",
+    "read_file",
+    "write_bundle",
+]

@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Literal, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from teeverify.crypto.certificates import Certificate, parse_pem_chain, verify_dates, verify_path
+from teeverify.crypto.certificates import (
+    Certificate,
+    parse_certificate,
+    verify_dates,
+    verify_path,
+)
 from teeverify.crypto.der import CONTEXT_0, OCTET_STRING, OID, SEQUENCE, DerReader
-from teeverify.errors import BindingMismatch, ChainInvalid
+from teeverify.crypto.pem import pem_blocks
+from teeverify.errors import BindingMismatch, ChainInvalid, ConfigurationError
+from teeverify.nvidia.known import Known
 from teeverify.nvidia.spdm import FWID_BYTES
 from teeverify.roots import TrustAnchor
 
@@ -26,7 +34,7 @@ __all__ = [
     "Chip",
     "DeviceChain",
     "DeviceType",
-    "KnownIssuers",
+    "chip_named",
     "signed_product",
     "stated_fwid",
     "verify_chain",
@@ -40,8 +48,8 @@ DEVICE_TYPE = "gpu.device-type"
 FWID = "gpu.fwid"
 _ROLES = ("attestation key", "device CA", "provisioner", "architecture identity")
 _LENGTH = len(_ROLES) + 1
+_OWN = 2  # certificates that belong to one device alone
 _SAN = "2.5.29.17"
-_MAX_KNOWN = 64
 _UTF8_STRING = 0x0C
 _FWIDS = 0xA6
 _COMPOSITE_DEVICE_ID = "2.23.133.5.4.1"
@@ -63,6 +71,8 @@ class Chip:
         provisioner: Pattern of the provisioner's common name.
         identity: Common name of the CA below the root.
         fwid_extension: Dotted OID of the extension that holds the firmware identity.
+        rim_product: Pattern of the product that its reference manifests (RIMs) name.
+        driver_rim: Begin of the id of its driver's manifest; ``{chip}`` is the name in the report.
     """
 
     product: str
@@ -72,6 +82,8 @@ class Chip:
     provisioner: str
     identity: str
     fwid_extension: str
+    rim_product: str
+    driver_rim: str | None
 
 
 _CHIPS = (
@@ -83,6 +95,8 @@ _CHIPS = (
         provisioner=r"NVIDIA GH100 Provisioner ICA [0-9]{1,5}",
         identity="NVIDIA GH100 Identity",
         fwid_extension=_COMPOSITE_DEVICE_ID,
+        rim_product="GH100",
+        driver_rim="NV_GPU_DRIVER_GH100",
     ),
     Chip(
         product="GB100",
@@ -92,6 +106,8 @@ _CHIPS = (
         provisioner=r"NVIDIA GB100 Provisioner ICA [0-9]{1,5}",
         identity="NVIDIA GB100 Identity",
         fwid_extension=_DICE_TCB_INFO,
+        rim_product=r"GB1[0-9]{2}",
+        driver_rim="NV_GPU_CC_DRIVER_{chip}",
     ),
     Chip(
         product="GB20X",
@@ -101,6 +117,8 @@ _CHIPS = (
         provisioner=r"NVIDIA GB20[0-9X] Provisioner ICA [0-9]{1,5}",
         identity="NVIDIA GB20X Identity",
         fwid_extension=_DICE_TCB_INFO,
+        rim_product=r"GB20[0-9X]",
+        driver_rim="NV_GPU_CC_DRIVER_{chip}",
     ),
     # A switch leads to the identity CA of Hopper: only its own names tell it from a GPU.
     Chip(
@@ -111,6 +129,8 @@ _CHIPS = (
         provisioner=r"NVIDIA LS_10 Provisioner ICA [0-9]{1,5}",
         identity="NVIDIA GH100 Identity",
         fwid_extension=_COMPOSITE_DEVICE_ID,
+        rim_product="LS10",
+        driver_rim=None,
     ),
 )
 
@@ -122,69 +142,49 @@ class DeviceChain:
     Attributes:
         chip: The row of the table that all its names belong to.
         leaf: The certificate of the attestation key.
-        device_ca: The certificate of this one device, from NVIDIA.
+        issuers: Those above it: of this one device, provisioner, architecture identity, root.
         anchor: The anchor at its end.
         not_after: When the first of its certificates expires.
     """
 
     chip: Chip
     leaf: Certificate
-    device_ca: Certificate
+    issuers: tuple[Certificate, ...]
     anchor: TrustAnchor
     not_after: datetime
 
+    @property
+    def device_ca(self) -> Certificate:
+        """The certificate of this one device, from NVIDIA."""
+        return self.issuers[0]
 
-class KnownIssuers:
-    """Provisioners that were verified up to a root: all devices of a machine share one.
 
-    Kept by everything that the outcome depends on but the time, which is looked at again.
+def chip_named(product: str) -> Chip:
+    """The row of the table for a chip that a verified chain named.
+
+    Raises:
+        ConfigurationError: There is none.
     """
-
-    __slots__ = ("_known",)
-
-    def __init__(self) -> None:
-        self._known: dict[Hashable, TrustAnchor] = {}
-
-    def verify(
-        self,
-        issuers: Sequence[Certificate],
-        anchors: Sequence[TrustAnchor],
-        *,
-        at: datetime,
-        what: str,
-    ) -> TrustAnchor:
-        """Verify provisioner, architecture identity and root, or know that they were.
-
-        Raises:
-            TeeVerifyError: See :func:`teeverify.crypto.certificates.verify_path`.
-        """
-        key = (tuple(issuer.der for issuer in issuers), tuple(anchors))
-        anchor = self._known.get(key)
-        if anchor is not None:
-            for issuer in issuers:
-                verify_dates(issuer, at=at, id=CHAIN, what=what)
-            return anchor
-        anchor = verify_path(issuers, anchors, at=at, id=CHAIN, what=what)
-        if len(self._known) >= _MAX_KNOWN:
-            self._known.clear()
-        self._known[key] = anchor
-        return anchor
+    for chip in _CHIPS:
+        if chip.product == product:
+            return chip
+    raise ConfigurationError("no such chip", id="usage.evidence", got=ascii(product)[:40])
 
 
 def verify_chain(
     pem: bytes,
     anchors: Sequence[TrustAnchor],
-    known: KnownIssuers,
+    known: Known,
     *,
     at: datetime,
     name: str,
 ) -> DeviceChain:
-    """Verify the five certificates of a device.
+    """Verify the five certificates of a device, or know that they were.
 
     Args:
         pem: The bundle: attestation key, device CA, provisioner, architecture identity, root.
         anchors: NVIDIA's device roots.
-        known: The issuers that were verified before; this device's are added.
+        known: What was verified before; this chain is added.
         at: The time at which all must be valid.
         name: How errors call the device, for example ``gpu[3]``.
 
@@ -195,8 +195,21 @@ def verify_chain(
         SignatureInvalid: A certificate is not signed by the one above it.
         EndorsementUnavailable: A certificate is outside its dates.
     """
+    trusted = tuple(anchors)
     what = f"{name}: certificate chain"
-    chain = parse_pem_chain(pem, id=CHAIN, what=what)
+    chain = known.recall(
+        ("device", pem, trusted), lambda: _verify_new(pem, trusted, known, at, name)
+    )
+    for certificate in (chain.leaf, *chain.issuers):
+        verify_dates(certificate, at=at, id=CHAIN, what=what)
+    return chain
+
+
+def _verify_new(
+    pem: bytes, anchors: tuple[TrustAnchor, ...], known: Known, at: datetime, name: str
+) -> DeviceChain:
+    what = f"{name}: certificate chain"
+    chain = _parse_chain(pem, known, what)
     if len(chain) != _LENGTH:
         raise ChainInvalid(
             f"{what}: the number of certificates is wrong",
@@ -205,7 +218,7 @@ def verify_chain(
             want=f"{_LENGTH}: {', '.join(_ROLES)}, root",
         )
     chip = _chip(chain, name)
-    for below, certificate in enumerate(chain, start=-1):
+    for below, certificate in enumerate(chain[:_OWN], start=-1):
         _require_role(certificate, below)
     leaf, device_ca, provisioner, _, root = chain
     if leaf.is_ca or leaf.key_usage != {"digital_signature"}:
@@ -215,7 +228,7 @@ def verify_chain(
             got=f"CA {leaf.is_ca}, {', '.join(sorted(leaf.key_usage)) or 'no key usage'}",
             want="CA False, digital_signature",
         )
-    anchor = known.verify(chain[2:], anchors, at=at, what=what)
+    anchor = _verify_issuers(chain[_OWN:], anchors, known, at, what)
     if (root.subject, root.spki) != (anchor.subject, anchor.spki):
         raise ChainInvalid(f"{what}: the last certificate is not the root", id=CHAIN)
     # From here on the verified provisioner is what the device's own two certificates lead to.
@@ -226,10 +239,47 @@ def verify_chain(
     return DeviceChain(
         chip=chip,
         leaf=leaf,
-        device_ca=device_ca,
+        issuers=chain[1:],
         anchor=anchor,
         not_after=min(certificate.not_after for certificate in chain),
     )
+
+
+def _parse_chain(pem: bytes, known: Known, what: str) -> tuple[Certificate, ...]:
+    """Read the bundle; the CAs that devices share are read once."""
+    blocks = pem_blocks(pem, "CERTIFICATE", id=CHAIN, what=what, max_blocks=_LENGTH + 3)
+    own = tuple(
+        parse_certificate(block, id=CHAIN, what=f"{what}[{index}]")
+        for index, block in enumerate(blocks[:_OWN])
+    )
+    shared = tuple(
+        known.recall(
+            ("certificate", block),
+            partial(parse_certificate, block, id=CHAIN, what=f"certificate chain[{index}]"),
+        )
+        for index, block in enumerate(blocks[_OWN:], start=_OWN)
+    )
+    return own + shared
+
+
+def _verify_issuers(
+    issuers: tuple[Certificate, ...],
+    anchors: tuple[TrustAnchor, ...],
+    known: Known,
+    at: datetime,
+    what: str,
+) -> TrustAnchor:
+    """Provisioner, architecture identity and root: all devices of a machine share them."""
+
+    def verify() -> TrustAnchor:
+        for below, issuer in enumerate(issuers, start=1):
+            _require_role(issuer, below)
+        return verify_path(issuers, anchors, at=at, id=CHAIN, what=what)
+
+    anchor = known.recall(("issuers", tuple(issuer.der for issuer in issuers), anchors), verify)
+    for issuer in issuers:
+        verify_dates(issuer, at=at, id=CHAIN, what=what)
+    return anchor
 
 
 def _require_role(certificate: Certificate, below: int) -> None:

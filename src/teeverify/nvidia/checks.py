@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from teeverify.encoding.checks import Check
 
-__all__ = ["CHECKS", "NRAS_CHECKS"]
+__all__ = ["CHECKS", "CRL_CHECKS", "NRAS_CHECKS", "OCSP_CHECKS", "RIM_CHECKS", "TOPOLOGY_CHECKS"]
 
 _AGAIN = "The evidence was changed on the way, or put together from several: get it again."
 _FOREIGN = "Do not use this machine: its GPU is not one that NVIDIA made."
@@ -107,5 +107,110 @@ NRAS_CHECKS: tuple[Check, ...] = (
         proves="NVIDIA's statement is about exactly these devices, with the driver and VBIOS "
         "versions that they signed.",
         fix="Post all devices of the evidence, and no others, in one request.",
+    ),
+)
+
+RIM_CHECKS: tuple[Check, ...] = (
+    Check(
+        id="rim.present",
+        claim="gpu_firmware",
+        proves="There is a reference manifest (RIM) for each driver and VBIOS that a device named "
+        "in its signed report.",
+        fix="Get the manifests from NVIDIA's RIM service by the ids in the message, and pass them "
+        "with the endorsements.",
+    ),
+    Check(
+        id="rim.form",
+        claim="gpu_firmware",
+        proves="Each manifest has the one form, and the one kind of signature, that NVIDIA's have.",
+        fix="Do not use this file: it is no manifest of NVIDIA, or it was changed on the way.",
+    ),
+    Check(
+        id="rim.chain",
+        claim="gpu_firmware",
+        proves="NVIDIA certified the key that signed each manifest, and the certificates are "
+        "valid at this time.",
+        fix="Where a certificate expired, get the manifest again: NVIDIA signs them anew. With any "
+        "other failure do not use the file.",
+    ),
+    Check(
+        id="rim.signature",
+        claim="gpu_firmware",
+        proves="Each manifest is, in every name and value, what that key signed.",
+        fix="Do not use this file: it was changed, or somebody else signed it.",
+    ),
+    Check(
+        id="rim.subject",
+        claim="gpu_firmware",
+        proves="Each manifest is about the chip that the certificates name and the version that "
+        "the device signed.",
+        fix="The service, or the store, gave a manifest of something else under this id.",
+    ),
+    Check(
+        id="rim.conflict",
+        claim="gpu_firmware",
+        proves="The manifests of driver and VBIOS demand different measurements, and each some.",
+        fix="Get the manifests again; such a pair says nothing.",
+    ),
+    Check(
+        id="rim.golden-values",
+        claim="gpu_firmware",
+        proves="Every measurement that NVIDIA's manifests demand has one of the golden values: "
+        "the devices run NVIDIA's releases, in the mode in which those are measured.",
+        fix="Do not use this machine: its GPU firmware is changed, in another mode, or was updated "
+        "without a power cycle.",
+    ),
+)
+
+OCSP_CHECKS: tuple[Check, ...] = (
+    Check(
+        id="ocsp.present",
+        claim="gpu_firmware",
+        proves="There is an answer about every certificate that NVIDIA's responder knows.",
+        fix="Ask NVIDIA's OCSP responder, and pass the answers with the endorsements.",
+    ),
+    Check(
+        id="ocsp.form",
+        claim="gpu_firmware",
+        proves="Each answer is a basic OCSP answer that can be read in only one way.",
+        fix="Keep the responder's answers as received.",
+    ),
+    Check(
+        id="ocsp.responder",
+        claim="gpu_firmware",
+        proves="Each answer is about exactly this certificate, and signed by its issuer or by whom "
+        "the issuer appointed to answer.",
+        fix="Do not use this answer: it is of somebody who may not give it.",
+    ),
+    Check(
+        id="ocsp.current",
+        claim="gpu_firmware",
+        proves="Each answer is within its dates and not older than a day.",
+        fix="Ask the responder again, or verify at the time of the recording.",
+    ),
+    Check(
+        id="ocsp.status",
+        claim="gpu_firmware",
+        proves="No certificate is revoked, on hold, or unknown to its issuer.",
+        fix="Do not use this machine: NVIDIA withdrew its word about it.",
+    ),
+)
+
+CRL_CHECKS: tuple[Check, ...] = (
+    Check(
+        id="gpu.crl",
+        claim="gpu_firmware",
+        proves="No revocation list of NVIDIA that is at hand names one of the certificates.",
+        fix="Where a list names one, do not use this machine; get an outdated list again.",
+    ),
+)
+
+TOPOLOGY_CHECKS: tuple[Check, ...] = (
+    Check(
+        id="gpu.switches",
+        claim="gpu_link",
+        proves="Every GPU is linked with exactly these NVSwitches and every switch with exactly "
+        "these GPUs, by identifiers that their certificates hold.",
+        fix="Get the evidence of all GPUs and switches of one machine, for one nonce.",
     ),
 )

@@ -8,6 +8,7 @@ from dataclasses import InitVar, dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias
 
+from teeverify.crypto.certificates import Certificate
 from teeverify.encoding.sealed import Seal, Sealed
 from teeverify.encoding.strict import hex_bytes
 from teeverify.errors import ConfigurationError, MalformedEvidence
@@ -51,9 +52,12 @@ class DeviceClaims(Sealed):
         fwid_state: Whether the report states the same one, or (old drivers, switches) none.
         feature_flag: ``SPT``, ``MPT`` or ``PPCIE``, where the report says it.
         protected_pcie: Whether protected PCIe is on, where the report says it.
+        nvdec0_enabled: Whether video decoder 0 is on, where the report says it.
         measurements: All measurement blocks; compared with no reference value yet.
         opaque: All opaque items, known or not.
         nonce: The requester's nonce that was signed.
+        issuers: The certificates above the attestation key's: device CA, provisioner, architecture
+            identity, root.
         expires_at: When the first certificate of the chain expires.
         roots_kind: Which kind of roots the chain leads to.
     """
@@ -77,9 +81,11 @@ class DeviceClaims(Sealed):
     fwid_state: FwidState
     feature_flag: FeatureFlag | None
     protected_pcie: bool | None
+    nvdec0_enabled: bool | None
     measurements: tuple[Measurement, ...]
     opaque: tuple[OpaqueField, ...]
     nonce: bytes
+    issuers: tuple[Certificate, ...]
     expires_at: datetime
     roots_kind: RootsKind
     seal: InitVar[Seal]
@@ -92,6 +98,18 @@ class DeviceClaims(Sealed):
     def name(self) -> str:
         """How messages call the device, for example ``gpu[3]``."""
         return f"gpu[{self.index}]"
+
+    @property
+    def pdi(self) -> bytes:
+        """The device's own identifier: the low 8 bytes of its certificate's serial number."""
+        return (self.issuers[0].serial % (1 << 64)).to_bytes(8, "big")
+
+    @property
+    def described(self) -> str:
+        """What it is and runs, for people."""
+        board = f", {self.board}" if self.board else ""
+        driver = f"driver {self.driver_version}, VBIOS" if self.driver_version else "BIOS"
+        return f"{self.architecture} ({self.chip}{board}), {driver} {self.vbios_version}"
 
     @property
     def board(self) -> str | None:

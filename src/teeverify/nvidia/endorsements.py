@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from teeverify.errors import ConfigurationError, EndorsementUnavailable
-from teeverify.nvidia.certificates import KnownIssuers
+from teeverify.errors import ConfigurationError, EndorsementInvalid, EndorsementUnavailable
 from teeverify.nvidia.claims import DeviceClaims, device_nonce
 from teeverify.nvidia.eat import Answer, parse_answer
 from teeverify.nvidia.jwks import KeySet
+from teeverify.nvidia.known import Known
+from teeverify.nvidia.measurements import MeasurementClaims, compare_measurements
 from teeverify.nvidia.nras import NrasClaims, merge, verify_answer
-from teeverify.nvidia.recorded import read_directory
+from teeverify.nvidia.recorded import RimFile, read_directory
+from teeverify.nvidia.revocation import RevocationClaims, verify_crls, verify_revocation
 from teeverify.roots.anchors import RootsInput
 
 __all__ = ["Endorsements"]
@@ -29,12 +31,18 @@ class Endorsements:
     Attributes:
         nras_answers: Bodies of answers of the remote attestation service, NRAS.
         jwks: Bodies of NRAS's lists of keys.
-        known: Intermediates that were verified with this object.
+        rims: Reference manifests.
+        ocsp: Answers of NVIDIA's OCSP responder.
+        crls: NVIDIA's revocation lists, in DER.
+        known: What was verified with this object.
     """
 
     nras_answers: tuple[bytes, ...] = ()
     jwks: tuple[bytes, ...] = ()
-    known: KnownIssuers = field(default_factory=KnownIssuers, compare=False, repr=False)
+    rims: tuple[RimFile, ...] = ()
+    ocsp: tuple[bytes, ...] = ()
+    crls: tuple[bytes, ...] = ()
+    known: Known = field(default_factory=Known, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what is no recorded body.
@@ -42,16 +50,36 @@ class Endorsements:
         Raises:
             ConfigurationError: Something else than bytes.
         """
-        if not all(isinstance(body, bytes) for body in (*self.nras_answers, *self.jwks)):
+        bodies = (*self.nras_answers, *self.jwks, *self.ocsp, *self.crls)
+        if not all(isinstance(body, bytes) for body in bodies):
             raise ConfigurationError("recorded answers are bytes", id="usage.endorsements")
+        if not all(isinstance(rim, RimFile) for rim in self.rims):
+            raise ConfigurationError("manifests are nvidia.RimFile", id="usage.endorsements")
+
+    @classmethod
+    def union(cls, *several: Endorsements) -> Endorsements:
+        """Put endorsements together."""
+        return cls(
+            nras_answers=tuple(body for one in several for body in one.nras_answers),
+            jwks=tuple(body for one in several for body in one.jwks),
+            rims=tuple(rim for one in several for rim in one.rims),
+            ocsp=tuple(body for one in several for body in one.ocsp),
+            crls=tuple(body for one in several for body in one.crls),
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it that could be verified."""
+        return not (self.nras_answers or self.rims or self.ocsp or self.crls)
 
     @classmethod
     def load(cls, path: str | Path) -> Endorsements:
         """Read a capture.
 
         An exchange is ``NAME.http.json`` (``url``, ``status``) beside ``NAME.body``; plain files
-        are ``*eat.json`` (answers) and ``*jwks.json`` (keys). What is of another service is left
-        alone.
+        are ``*eat.json`` (answers of NRAS), ``*jwks.json`` (its keys), ``ID.xml``, ``ID.swidtag``
+        or ``NV_ID.json`` (manifests), ``*.ocsp`` (OCSP answers) and ``lN-NAME.crl`` (revocation
+        lists, as NVIDIA calls them). What is of another service is left alone.
 
         Args:
             path: The directory.
@@ -59,9 +87,105 @@ class Endorsements:
         Raises:
             ConfigurationError: It is no directory, or cannot be read.
             MalformedEvidence: The record of an exchange has another form, or a file is too large.
+            EndorsementInvalid: The RIM service answered about another manifest.
         """
-        nras_answers, jwks = read_directory(path)
-        return cls(nras_answers=nras_answers, jwks=jwks)
+        found = read_directory(path)
+        return cls(
+            nras_answers=found.nras_answers,
+            jwks=found.jwks,
+            rims=found.rims,
+            ocsp=found.ocsp,
+            crls=found.crls,
+        )
+
+    def find_rim(self, name: str) -> bytes | None:
+        """The manifest with an id; ``None`` where there is none.
+
+        Raises:
+            EndorsementInvalid: There are two that differ.
+        """
+        found = {rim.xml for rim in self.rims if rim.id == name}
+        if len(found) > 1:
+            raise EndorsementInvalid(
+                "there are two different manifests under one id",
+                id="rim.present",
+                got=f"{len(found)} files {name}",
+                want="one",
+                hint="Keep the one that NVIDIA's service gives today.",
+            )
+        return found.pop() if found else None
+
+    def verify_measurements(
+        self,
+        devices: Sequence[DeviceClaims],
+        *,
+        at: datetime | str,
+        roots: RootsInput = None,
+        allow_expired_signers: bool = False,
+    ) -> MeasurementClaims:
+        """Compare the devices' measurements with the manifests that are at hand.
+
+        Args:
+            devices: All devices of the machine, as verified here.
+            at: The time at which the manifests' signers must be valid.
+            roots: Other roots than the embedded ones.
+            allow_expired_signers: Let manifests pass whose signer has expired; the claims say so.
+
+        Raises:
+            EndorsementUnavailable: A manifest is missing, or its signer is outside its dates.
+            TeeVerifyError: See :func:`teeverify.nvidia.compare_measurements` for the others.
+        """
+        return compare_measurements(
+            devices,
+            self.find_rim,
+            at=at,
+            roots=roots,
+            known=self.known,
+            allow_expired_signers=allow_expired_signers,
+        )
+
+    def verify_revocation(
+        self,
+        devices: Sequence[DeviceClaims],
+        *,
+        at: datetime | str,
+        measurements: MeasurementClaims | None = None,
+    ) -> RevocationClaims:
+        """Verify by the OCSP answers at hand that no certificate is revoked.
+
+        Args:
+            devices: All devices of the machine, as verified here.
+            at: The time at which the answers must be current.
+            measurements: The manifests that were used: their signers are looked at too.
+
+        Raises:
+            EndorsementUnavailable: An answer is missing or outside its dates.
+            EndorsementInvalid: A certificate is revoked, on hold or unknown.
+            TeeVerifyError: See :func:`teeverify.nvidia.verify_revocation` for the others.
+        """
+        return verify_revocation(
+            devices, self.ocsp, at=at, measurements=measurements, known=self.known
+        )
+
+    def verify_crls(
+        self,
+        devices: Sequence[DeviceClaims],
+        *,
+        at: datetime | str,
+        measurements: MeasurementClaims | None = None,
+    ) -> None:
+        """Verify that no revocation list at hand names a certificate.
+
+        Args:
+            devices: All devices of the machine, as verified here.
+            at: The time at which the lists must be current.
+            measurements: The manifests that were used.
+
+        Raises:
+            EndorsementInvalid: A list names one.
+            TeeVerifyError: See :func:`teeverify.nvidia.verify_crls` for the others.
+        """
+        verify_crls(devices, self.crls, at=at, measurements=measurements, known=self.known)
 
     def verify_nras(
         self,

@@ -8,8 +8,9 @@ the signature is signed, the request with the verifier's nonce included.
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, TypeAlias, TypeVar
 
@@ -37,12 +38,13 @@ _VALUE_BYTES = 48
 # What follows the index of a block (DSP0274 1.1 tables 38 and 39): DMTF's specification, the size
 # of what follows, a value of type 1 (mutable firmware), and its size.
 _BLOCK_HEADER = bytes((1, 3 + _VALUE_BYTES, 0, 1, _VALUE_BYTES, 0))
+_BLOCK = struct.Struct(f"<B{len(_BLOCK_HEADER)}s{_VALUE_BYTES}s")
 _MAX_OPAQUE_VERSION = 1
 _TEXT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 FeatureFlag: TypeAlias = Literal["SPT", "MPT", "PPCIE"]
 _FEATURES: Mapping[int, FeatureFlag] = {0: "SPT", 1: "MPT", 2: "PPCIE"}
-_PROTECTED_PCIE = {0xAA: True, 0x55: False}
+_ON_OFF = {0xAA: True, 0x55: False}
 
 # NVIDIA's opaque data types, by the names of its attestation SDK.
 DRIVER_VERSION = 3
@@ -53,6 +55,8 @@ PROJECT = 17
 PROJECT_SKU = 18
 FWID = 20
 PROTECTED_PCIE_STATUS = 21
+PDI = 22
+GPU_PDIS = 26
 OPAQUE_DATA_VERSION = 34
 CHIP_INFO = 35
 FEATURE_FLAG = 36
@@ -99,6 +103,7 @@ class ReportFields:
         chip_info: Name of the chip, on newer Blackwell devices.
         fwid: Firmware identity that the device states; old drivers and switches have none.
         protected_pcie: Whether protected PCIe is on, where the report says it.
+        nvdec0_enabled: Whether video decoder 0 is on, where the report says it.
         feature_flag: Single- or multi-GPU passthrough or protected PCIe, where it is said.
     """
 
@@ -112,6 +117,7 @@ class ReportFields:
     chip_info: str | None
     fwid: bytes | None
     protected_pcie: bool | None
+    nvdec0_enabled: bool | None
     feature_flag: FeatureFlag | None
 
 
@@ -128,6 +134,7 @@ class SpdmReport:
         opaque: All opaque items, in the order of the report.
         fields: What the known opaque items say.
         signature: ``r || s``, 48 bytes each.
+        read_here: Whether :func:`parse_report` made it, so that its fields are those of ``raw``.
     """
 
     raw: bytes
@@ -138,6 +145,7 @@ class SpdmReport:
     opaque: tuple[OpaqueField, ...]
     fields: ReportFields
     signature: bytes
+    read_here: bool = field(default=False, init=False, repr=False, compare=False)
 
 
 def parse_report(
@@ -180,7 +188,7 @@ def parse_report(
     reader.finish()
     whole = Reader(raw, name=name, id=ID)
     exact = whole.take(report_bytes, "report")
-    return SpdmReport(
+    report = SpdmReport(
         raw=exact,
         signed=Reader(exact, name=name, id=ID).take(signed_bytes, "signed"),
         requester_nonce=nonce,
@@ -190,6 +198,8 @@ def parse_report(
         fields=fields,
         signature=signature,
     )
+    object.__setattr__(report, "read_here", True)  # a copy with changes loses it
+    return report
 
 
 def _expect(reader: Reader, want: int, field: str) -> None:
@@ -229,15 +239,14 @@ def _measurements(reader: Reader) -> tuple[Measurement, ...]:
 
 def _block(record: Reader, name: str) -> Measurement:
     """Take one DMTF measurement block."""
-    index = record.u8(name)
+    index, header, value = _BLOCK.unpack(record.take(_BLOCK.size, name))
     if not index:
         raise record.error("index 0 is no block", name)
-    header = record.take(len(_BLOCK_HEADER), name)
     if header != _BLOCK_HEADER:
         raise record.error(
             "not a DMTF measurement of 48 bytes", name, got=header.hex(), want=_BLOCK_HEADER.hex()
         )
-    return Measurement(index=index, value=record.take(_VALUE_BYTES, name))
+    return Measurement(index=index, value=value)
 
 
 def _opaque(reader: Reader) -> tuple[OpaqueField, ...]:
@@ -273,7 +282,8 @@ def _fields(opaque: Mapping[int, bytes], reader: Reader) -> ReportFields:
         chip_sku=data.text(CHIP_SKU),
         chip_info=data.text(CHIP_INFO),
         fwid=data.exact(FWID, FWID_BYTES),
-        protected_pcie=data.choice(PROTECTED_PCIE_STATUS, 1, _PROTECTED_PCIE),
+        protected_pcie=data.choice(PROTECTED_PCIE_STATUS, 1, _ON_OFF),
+        nvdec0_enabled=data.choice(NVDEC0_STATUS, 1, _ON_OFF),
         feature_flag=data.choice(FEATURE_FLAG, 2, _FEATURES),
     )
 

@@ -20,7 +20,6 @@ from teeverify.errors import (
 from teeverify.nvidia.certificates import (
     Architecture,
     DeviceChain,
-    KnownIssuers,
     signed_product,
     stated_fwid,
     verify_chain,
@@ -35,6 +34,7 @@ from teeverify.nvidia.claims import (
 )
 from teeverify.nvidia.endorsements import Endorsements
 from teeverify.nvidia.evidence import DeviceEvidence, Evidence, Hints, RawEvidence, parse_evidence
+from teeverify.nvidia.known import Known
 from teeverify.nvidia.spdm import SpdmReport, parse_report
 from teeverify.roots.anchors import RootsInput, RootsKind, as_roots
 
@@ -187,10 +187,12 @@ def verify_device(
             id="usage.endorsements",
             got=type(endorsements).__name__,
         )
-    known = KnownIssuers() if endorsements is None else endorsements.known
+    known = Known() if endorsements is None else endorsements.known
     name = device.name
     # Anybody can build an SpdmReport: what counts are the fields of the bytes that were signed.
-    report = parse_report(device.report.raw, name=f"{name}.report")
+    report = device.report
+    if not report.read_here:
+        report = parse_report(report.raw, name=f"{name}.report")
     chain = verify_chain(
         device.certificate_chain, trusted.nvidia_device, known, at=parse_time(at), name=name
     )
@@ -236,9 +238,11 @@ def _claims(
         fwid_state=fwid_state,
         feature_flag=fields.feature_flag,
         protected_pcie=fields.protected_pcie,
+        nvdec0_enabled=fields.nvdec0_enabled,
         measurements=report.measurements,
         opaque=report.opaque,
         nonce=report.requester_nonce,
+        issuers=chain.issuers,
         expires_at=chain.not_after,
         roots_kind=roots_kind,
         seal=DEVICE_SEAL,

@@ -10,7 +10,7 @@ import hashlib
 from datetime import datetime
 from pathlib import Path
 
-from teeverify import nvidia, tdx
+from teeverify import nvidia, snp, tdx
 from teeverify.appraisal.evidence import Evidence
 from teeverify.clock import parse_time
 from teeverify.encoding.fields import JsonObject
@@ -46,8 +46,14 @@ def load_capture(folder: Path, *, dialect: str | None = None) -> Evidence:
         nonce=manifest.hex("nonce_hex", 32) if "nonce_hex" in manifest else None,
         recorded_at=_recorded_at(manifest),
         tdx_endorsements=tdx.Endorsements.load(folder),
+        snp_endorsements=_of_amd(folder),
         nvidia_endorsements=nvidia.Endorsements.load(folder),
     )
+
+
+def _of_amd(folder: Path) -> snp.Endorsements | None:
+    endorsements = snp.Endorsements.load(folder)
+    return None if endorsements.found.empty else endorsements
 
 
 def _recorded_at(manifest: JsonObject) -> datetime | None:

@@ -29,9 +29,9 @@ def dialect_for(host: str, name: str | None) -> Dialect | None:
         ConfigurationError: There is no dialect of that name.
     """
     if name is not None:
-        if name not in DIALECTS:
+        if not isinstance(name, str) or name not in DIALECTS:
             raise ConfigurationError(
-                "no such dialect", id="usage.dialect", got=name, want=", ".join(DIALECTS)
+                "no such dialect", id="usage.dialect", got=repr(name)[:40], want=", ".join(DIALECTS)
             )
         return DIALECTS[name]
     for dialect in DIALECTS.values():

@@ -224,6 +224,13 @@ def read_receipt(value: object) -> ReceiptFile:
         informative=_texts(informative),
     )
     parts.finish()
+    if (receipt.request.raw is None) != (receipt.response.raw is None):
+        raise MalformedEvidence(
+            "receipt.answer: request or answer is missing, and the other one is not",
+            id=_ID,
+            field="receipt.answer",
+            want="both, or the hashes of both",
+        )
     return receipt
 
 

@@ -13,7 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from teeverify.errors import ConfigurationError
-from teeverify.roots import vendors
+from teeverify.roots import amd, vendors
 
 __all__ = [
     "EMBEDDED",
@@ -39,11 +39,15 @@ class TrustAnchor:
         name: What people call it.
         subject: DER of the subject name.
         spki: DER of the SubjectPublicKeyInfo.
+        certificate_sha256: SHA-256 of the vendor's own certificate of this name and key, in hex,
+            where it is written down with the anchor: a certificate of these very bytes was
+            verified when it was written down.
     """
 
     name: str
     subject: bytes
     spki: bytes
+    certificate_sha256: str | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -70,7 +74,9 @@ class Roots:
 EMBEDDED = Roots(
     kind="embedded",
     intel=(TrustAnchor(**vendors.INTEL_SGX_ROOT.anchor()),),
-    amd=(),
+    amd=tuple(
+        TrustAnchor(**root.anchor()) for root in (amd.ARK_MILAN, amd.ARK_GENOA, amd.ARK_TURIN)
+    ),
     nvidia_device=(TrustAnchor(**vendors.NVIDIA_DEVICE_IDENTITY.anchor()),),
     nvidia_rim=(TrustAnchor(**vendors.NVIDIA_CORIM_SIGNING.anchor()),),
     nvidia_nras=(TrustAnchor(**vendors.NVIDIA_NRAS_INTERMEDIATE_004.anchor()),),

@@ -22,6 +22,7 @@ class _Anchor(TypedDict):
     name: str
     subject: bytes
     spki: bytes
+    certificate_sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +48,12 @@ class VendorRoot:
     url: str
 
     def anchor(self) -> _Anchor:
-        """The part that verification uses: name, subject and key."""
+        """The part that verification uses: name, subject, key, and which certificate has them."""
         return {
             "name": self.name,
             "subject": bytes.fromhex(self.subject_hex),
             "spki": bytes.fromhex(self.spki_hex),
+            "certificate_sha256": self.certificate_sha256,
         }
 
 

@@ -29,6 +29,7 @@ from teeverify.simulator.intel import Intel
 from teeverify.simulator.intel_records import write_capture
 from teeverify.simulator.keys import SimulatedKey
 from teeverify.simulator.nvidia import Nvidia
+from teeverify.simulator.rim import rim_answer
 
 __all__ = ["Endpoint", "Overrides", "SimulatedMachine"]
 
@@ -42,6 +43,8 @@ _URLS = {
     "dstack": "https://127.0.0.1/v1/attestation/report",
 }
 _NRAS = "https://nras.attestation.nvidia.com"
+_RIM = "https://rim.attestation.nvidia.com"
+_OCSP = "http://ocsp.ndis.nvidia.com"
 
 
 @dataclass(kw_only=True)
@@ -220,6 +223,8 @@ class Endpoint:
         manifest: Overrides = _NONE,
         peer_spki: bytes | None = None,
         query: Mapping[str, str] | None = None,
+        rims: Mapping[str, Overrides] | None = None,
+        ocsp: Overrides | None = None,
     ) -> Path:
         """Write what a recorder of this provider would have kept.
 
@@ -232,6 +237,8 @@ class Endpoint:
             manifest: Overrides of the manifest's members.
             peer_spki: TLS key of the recorded connection; the gateway's own by default.
             query: The recorded URL's query, instead of the right one.
+            rims: Record NVIDIA's manifests too, with overrides by part (``driver``, ``vbios``).
+            ocsp: Record NVIDIA's OCSP answers too, with overrides.
 
         Returns:
             The folder.
@@ -252,6 +259,7 @@ class Endpoint:
         self._exchange(folder, 1, "report", url, json.dumps(body).encode(), spki)
         if nras is not None:
             self._record_nras(folder, body, nras)
+        self._record_nvidia(folder, rims, ocsp)
         write_capture(folder, collateral or self.intel.collateral(), first=10)
         facts = {
             "provider": provider,
@@ -272,6 +280,19 @@ class Endpoint:
         answer, jwks = self.nvidia.nras_answer(evidence, self.nonce, self.at, **nras)
         self._exchange(folder, 2, "nras", f"{_NRAS}/v3/attest/gpu", answer, None)
         self._exchange(folder, 3, "jwks", f"{_NRAS}/.well-known/jwks.json", jwks, None)
+
+    def _record_nvidia(
+        self, folder: Path, rims: Mapping[str, Overrides] | None, ocsp: Overrides | None
+    ) -> None:
+        """Manifests as the RIM service gives them, and OCSP answers."""
+        if rims is not None:
+            for index, (name, xml) in enumerate(self.nvidia.rims(**rims).items()):
+                body = rim_answer(name, xml)
+                self._exchange(folder, 40 + index, "rim", f"{_RIM}/v1/rim/{name}", body, None)
+        if ocsp is not None:
+            devices = [self.nvidia.gpu(index) for index in range(self.gpu_count)]
+            for index, body in enumerate(self.nvidia.ocsp_answers(self.at, *devices, **ocsp)):
+                self._exchange(folder, 60 + index, "ocsp", f"{_OCSP}/", body, None)
 
     @staticmethod
     def _exchange(

@@ -1,4 +1,4 @@
-"""A fake NVIDIA: device certificates, GPUs and NVSwitches that sign reports, and an NRAS.
+"""A fake NVIDIA: device certificates, devices that sign reports, manifests, OCSP, and an NRAS.
 
 What it makes has the form of the real thing, signed under random roots. Each field of a report and
 of a certificate can be overridden alone, so that a test breaks exactly one thing.
@@ -22,6 +22,8 @@ from teeverify.clock import UTC
 from teeverify.errors import ConfigurationError
 from teeverify.simulator.authority import Authority
 from teeverify.simulator.nras import FakeNras
+from teeverify.simulator.ocsp import ocsp_answers
+from teeverify.simulator.rim import FakeRims, RimForm
 from teeverify.simulator.spdm import ABSENT, ReportContent, ReportForm
 
 __all__ = ["ABSENT", "Nvidia", "ReportForm", "SimulatedDevice"]
@@ -33,6 +35,9 @@ _DEVICE_INFO = "1.3.6.1.4.1.412.274.1"  # DMTF DSP0274 1.1 table 33
 _COMPOSITE_ID = "2.23.133.5.4.1"
 _TCB_INFO = "2.23.133.5.4.1.1"
 _SHA384 = bytes.fromhex("0609608648016503040202")
+# Which measurements the real manifests demand (index 35 is the decoder that is switched off).
+_DRIVER_INDICES = (7, *range(21, 41))
+_VBIOS_INDICES = (*range(7), *range(8, 13))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +146,7 @@ class SimulatedDevice:
         self.index = index
         self.model = _MODELS[chip]
         self.fwid = secrets.token_bytes(48)
-        self.measurements = tuple(secrets.token_bytes(48) for _ in range(self.model.blocks))
+        self.measurements = vendor.golden(chip)
         self.authorities = self.certify(_CertificateForm())
 
     @property
@@ -153,6 +158,34 @@ class SimulatedDevice:
     def ueid(self) -> str:
         """The serial number of the leaf, in decimal."""
         return str(self.leaf.certificate.serial_number)
+
+    @property
+    def pdi(self) -> bytes:
+        """The device's identifier: the end of its certificate's serial number."""
+        serial = self.authorities[1].certificate.serial_number
+        return (serial % (1 << 64)).to_bytes(8, "big")
+
+    @property
+    def rim_ids(self) -> tuple[str, ...]:
+        """The ids of the manifests of its driver and VBIOS, or of its BIOS."""
+        opaque = self.model.opaque
+        if self.model.engine == "FSP":
+            return ("NV_SWITCH_BIOS_5612_0002_890_9610550001",)
+        chip = opaque.get(35, b"GB100").rstrip(b"\0").decode()
+        driver = "NV_GPU_DRIVER_GH100" if self.chip == "GH100" else f"NV_GPU_CC_DRIVER_{chip}"
+        board = "_".join(opaque[kind].rstrip(b"\0").decode() for kind in (17, 18, 15))
+        return (
+            f"{driver}_{opaque[3].rstrip(bytes(1)).decode()}",
+            f"NV_GPU_VBIOS_{board}_{self.vbios.replace('.', '')}",
+        )
+
+    @property
+    def vbios(self) -> str:
+        """Version of the VBIOS, or BIOS, as its manifest names it."""
+        raw = self.model.opaque[6]
+        if self.model.engine == "FSP":
+            return raw.decode()
+        return ".".join(f"{raw[place]:02X}" for place in (3, 2, 1, 0, 4))
 
     def evidence(self, nonce: bytes | str, /, **overrides: Any) -> dict[str, Any]:  # noqa: ANN401
         """Make evidence as NVIDIA's tools write it.
@@ -262,12 +295,14 @@ class Nvidia:
             "Simulated NVIDIA Device Identity CA", curve="p384", not_before=_BORN, not_after=_NEVER
         )
         self.nras = FakeNras()
+        self.rim_signers = FakeRims()
+        self._golden: dict[Chip, tuple[bytes, ...]] = {}
         self._intermediates: dict[tuple[str, bytes], Authority] = {}
         self._devices: dict[tuple[Chip, int], SimulatedDevice] = {}
 
     def roots_pem(self) -> bytes:
         """The roots that a verifier must be given to accept any of this."""
-        return self.root.pem + self.nras.intermediate.pem
+        return self.root.pem + self.nras.intermediate.pem + self.rim_signers.root.pem
 
     def gpu(self, index: int = 0, *, chip: Chip = "GH100") -> SimulatedDevice:
         """A device; the same chip and index give the same one."""
@@ -275,6 +310,90 @@ class Nvidia:
         if key not in self._devices:
             self._devices[key] = SimulatedDevice(self, chip, index)
         return self._devices[key]
+
+    def golden(self, chip: Chip) -> tuple[bytes, ...]:
+        """What every device of a chip measures, if nobody changed its firmware."""
+        if chip not in self._golden:
+            blocks = _MODELS[chip].blocks
+            self._golden[chip] = tuple(secrets.token_bytes(48) for _ in range(blocks))
+        return self._golden[chip]
+
+    def rims(
+        self,
+        chip: Chip = "GH100",
+        /,
+        **overrides: Mapping[str, Any],
+    ) -> dict[str, bytes]:
+        """The manifests of a chip's firmware, by id.
+
+        Args:
+            chip: The chip.
+            **overrides: ``driver``, ``vbios`` or ``bios``: fields of
+                :class:`~teeverify.simulator.rim.RimForm` to change in that manifest.
+        """
+        device = self.gpu(chip=chip)
+        values = [[value] for value in self.golden(chip)]
+        product = chip.replace("_", "")
+        common: dict[str, Any] = {"product": product, "values": values}
+        if product == "LS10":
+            forms = {"bios": {"edition": "SWITCH", "active": range(31), "version": device.vbios}}
+        else:
+            driver = device.rim_ids[0].rpartition("_")[2]
+            forms = {
+                "driver": {"active": _DRIVER_INDICES, "version": driver},
+                "vbios": {"active": _VBIOS_INDICES, "version": device.vbios},
+            }
+        return {
+            name: self.rim_signers.build(RimForm(**{**common, **form, **overrides.get(part, {})}))
+            for name, (part, form) in zip(device.rim_ids, forms.items(), strict=True)
+        }
+
+    def ocsp_answers(
+        self,
+        at: datetime,
+        *devices: SimulatedDevice,
+        **overrides: Any,  # noqa: ANN401
+    ) -> list[bytes]:
+        """NVIDIA's answers about the certificates of devices and of the manifests' signer.
+
+        Args:
+            at: When the question comes.
+            *devices: The devices; the first GPU where none is given.
+            **overrides: Fields of :class:`~teeverify.simulator.ocsp.OcspForm`, of each answer.
+        """
+        paths = [device.authorities[1:] for device in devices or (self.gpu(),)]
+        answers = [one for path in paths for one in ocsp_answers(path, at, **overrides)]
+        return answers + ocsp_answers(self.rim_signers.chain, at, **overrides)
+
+    def protected_machine(
+        self,
+        nonce: bytes | str,
+        gpus: int = 8,
+        switches: int = 4,
+        *,
+        changes: Mapping[int, Mapping[str, Any]] | None = None,
+    ) -> list[dict[str, Any]]:
+        """The evidence of GPUs and NVSwitches that name each other, in protected PCIe mode.
+
+        Args:
+            nonce: The requester's nonce.
+            gpus: How many GPUs.
+            switches: How many switches; they come after the GPUs.
+            changes: Overrides of single entries' :meth:`SimulatedDevice.evidence`, by position.
+        """
+        cards = [self.gpu(index) for index in range(gpus)]
+        links = [self.gpu(index, chip="LS_10") for index in range(switches)]
+        ports = b"".join(link.pdi[::-1] for link in links for _ in range(4))
+        gpu_pdis = b"".join(card.pdi for card in cards).ljust(64, b"\0") + b"\xff" * 64
+        entries = []
+        for place, device in enumerate([*cards, *links]):
+            opaque = {21: b"\xaa", 36: b"\x02\0", 22: ports.ljust(144, b"\0")}
+            if device.chip == "LS_10":
+                opaque = {22: device.pdi, 26: gpu_pdis}
+            given = dict((changes or {}).get(place, {}))
+            opaque |= given.pop("opaque", {})
+            entries.append(device.evidence(nonce, opaque=opaque, **given))
+        return entries
 
     def evidence_list(
         self,

@@ -109,6 +109,13 @@ SEPARATE_CHECKS: tuple[Check, ...] = (
         fix="Supply dcap-qvl's JSON, or a directory of Intel's answers.",
     ),
     Check(
+        id="tdx.ra-tls",
+        claim="channel",
+        proves="The key of an RA-TLS certificate is the one that the TDX quote in it vouches for.",
+        fix="Do not use this connection; a certificate without a quote, or for another key, shows "
+        "nothing.",
+    ),
+    Check(
         id="code.event-log",
         claim="code",
         proves="The event log, replayed, gives exactly the measurement registers in the quote.",

@@ -127,6 +127,7 @@ class Claims(Sealed):
         qe_identity_number: Evaluation data number of the QE identity.
         root_crl_number: Number of the root CRL; ``None`` where it has none.
         pck_crl_number: Number of the PCK CRL; ``None`` where it has none.
+        pck_ca: Which of Intel's CAs certified the CPU: ``platform`` or ``processor``.
         issued_at: When the newest endorsement used was issued.
         expires_at: The first moment at which something that this rests on must be replaced.
         roots_kind: Which kind of roots it was verified under.
@@ -157,6 +158,7 @@ class Claims(Sealed):
     qe_identity_number: int
     root_crl_number: int | None
     pck_crl_number: int | None
+    pck_ca: str
     issued_at: datetime
     expires_at: datetime
     roots_kind: RootsKind
@@ -204,6 +206,21 @@ class Claims(Sealed):
     def tcb_evaluation_data_number(self) -> int:
         """The lower of the two evaluation data numbers."""
         return min(self.tcb_info_number, self.qe_identity_number)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """The numbers of the endorsements used, by names that keep roots and kinds apart.
+
+        Intel only ever raises them, so a lower one than seen before is an older endorsement.
+        """
+        root, tee = self.anchor_fingerprint[:16], "tdx" if self.is_td else "sgx"
+        numbers = {
+            f"{root}/{tee}/tcb-info/{self.fmspc.hex()}": self.tcb_info_number,
+            f"{root}/{tee}/qe-identity": self.qe_identity_number,
+            f"{root}/root-crl": self.root_crl_number,
+            f"{root}/pck-crl/{self.pck_ca}": self.pck_crl_number,
+        }
+        return {name: number for name, number in numbers.items() if number is not None}
 
     def __repr__(self) -> str:
         """The verdict in short."""

@@ -8,9 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
+from teeverify.endorsements import Answer
 from teeverify.errors import ConfigurationError
 from teeverify.tdx.pool import Pool
-from teeverify.tdx.recorded import read_json, read_path
+from teeverify.tdx.recorded import read_answer, read_json, read_path
 
 __all__ = ["Dated", "Endorsements"]
 
@@ -55,7 +56,8 @@ class Endorsements:
         """Read endorsements.
 
         Args:
-            source: JSON text in the form that dcap-qvl writes, or the path of a file with it; or
+            source: JSON text in the form that dcap-qvl writes, or a bundle of answers that
+                ``teeverify endorsements export`` wrote, or the path of a file with either; or
                 the path of a directory: of recorded exchanges (``NNNN_*.body`` with
                 ``NNNN_*.http.json``), or of plain files (``tcb_info*.json``,
                 ``*qe_identity*.json``, ``*crl*``, ``*chain*``).
@@ -75,6 +77,15 @@ class Endorsements:
             id="usage.endorsements",
             got=repr(source)[:40],
         )
+
+    @classmethod
+    def of(cls, answer: Answer) -> Endorsements:
+        """Read one answer of Intel's service.
+
+        Raises:
+            MalformedEvidence: It cannot be read.
+        """
+        return cls(read_answer(answer))
 
     @classmethod
     def union(cls, *several: Endorsements) -> Endorsements:

@@ -186,7 +186,9 @@ def _verify_document(
     signer = endorsements.remember(
         ("signer", anchor, root_crl.der, pem),
         at,
-        lambda: issuers.verify_signer(pem, anchor, root_crl, at, (check, what)),
+        lambda: issuers.verify_signer(
+            pem, anchor, root_crl, at, (check, what), platform.chain.root
+        ),
     )
     return endorsements.remember(
         ("document", anchor, root_crl.der, pem, document.signature, document.signed),

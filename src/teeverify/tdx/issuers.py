@@ -66,6 +66,7 @@ class PckChain:
     Attributes:
         leaf: The platform's certificate.
         ca: The CA that issued it.
+        root: The root's own certificate.
         kind: Which of Intel's two CAs that is.
         key: The platform's key.
         extension: What Intel says of the platform.
@@ -73,6 +74,7 @@ class PckChain:
 
     leaf: Certificate
     ca: Certificate
+    root: Certificate
     kind: PckCa
     key: ec.EllipticCurvePublicKey
     extension: PckExtension
@@ -178,7 +180,7 @@ def verify_pck_chain(
         raise ChainInvalid(f"{what}: the certificate of the CPU does not describe it", id=PCK_CHAIN)
     extension = parse_pck_extension(value, platform=kind == "platform")
     key = _p256(leaf, PCK_CHAIN, what)
-    found = PckChain(leaf=leaf, ca=ca, kind=kind, key=key, extension=extension)
+    found = PckChain(leaf=leaf, ca=ca, root=root, kind=kind, key=key, extension=extension)
     return Dated(found, *_validity(chain))
 
 
@@ -202,6 +204,7 @@ def verify_signer(
     root_crl: Crl,
     at: datetime,
     names: tuple[str, str],
+    root: Certificate | None = None,
 ) -> Dated[ec.EllipticCurvePublicKey]:
     """Verify the chain of Intel's TCB signing certificate.
 
@@ -211,6 +214,8 @@ def verify_signer(
         root_crl: That anchor's verified revocation list.
         at: The time at which all must be valid.
         names: Check id, and what the document is, for the errors.
+        root: The root's certificate where it was verified already under the same anchor, so that
+            its signature over itself need not be verified again.
 
     Raises:
         MalformedEvidence: Not such a chain.
@@ -222,10 +227,14 @@ def verify_signer(
     check, what = names
     if pem is None:
         raise EndorsementUnavailable(f"{what} came without its issuer chain", id=check, hint=_HINT)
-    chain = parse_pem_chain(pem, id=check, what=f"{check}.issuer_chain", trailing_nul=True)
+    known = () if root is None else (root,)
+    chain = parse_pem_chain(
+        pem, id=check, what=f"{check}.issuer_chain", trailing_nul=True, known=known
+    )
     _require_roles(chain, (_SIGNER,), check, f"{what}: issuer chain")
     verify_path(chain, (anchor,), at=at, id=check, what=f"{what}: issuer chain")
-    _require_root(chain[-1], anchor, check, what)
+    if chain[-1] is not root:
+        _require_root(chain[-1], anchor, check, what)
     for certificate in chain:
         require_not_revoked(certificate, root_crl, id=check, what=f"{what}: issuer chain")
     return Dated(_p256(chain[0], check, what), *_validity(chain))
@@ -285,6 +294,7 @@ def _require_root(
     """Demand that a path ends with the root itself, and that it is as the root signed it.
 
     Only its name and key are trusted; but its serial number is looked up in its revocation list.
+    The very certificate that is written down with the anchor need not be verified again.
     """
     if (last.subject, last.spki) != (anchor.subject, anchor.spki):
         raise ChainInvalid(
@@ -293,7 +303,8 @@ def _require_root(
             got=ascii(last.common_name[:60]),
             want=anchor.name,
         )
-    verify_signed_by(last, last, id=id, what=what)
+    if last.sha256 != anchor.certificate_sha256:
+        verify_signed_by(last, last, id=id, what=what)
 
 
 def _p256(certificate: Certificate, id: str, what: str) -> ec.EllipticCurvePublicKey:

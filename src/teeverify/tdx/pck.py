@@ -14,7 +14,6 @@ from teeverify.crypto.der import (
     ENUMERATED,
     INTEGER,
     OCTET_STRING,
-    OID,
     SEQUENCE,
     DerReader,
 )
@@ -116,15 +115,12 @@ def _pairs(sequence: DerReader, arc: bytes, path: str) -> dict[int, tuple[int, b
     """Read (identifier, value) pairs: the identifier's last number, and tag and content."""
     found: dict[int, tuple[int, bytes]] = {}
     while sequence.remaining:
-        pair = sequence.nested(SEQUENCE, "item")
-        identifier = pair.value(OID, "identifier")
-        element = pair.any("value")
-        pair.finish()
+        identifier, tag, content = sequence.pair("item")
         if identifier[:-1] != arc:
             _wrong("item", f"identifier {identifier.hex()} is not one of {path}")
         if identifier[-1] in found:
             _wrong("item", f"number {identifier[-1]} of {path} twice")
-        found[identifier[-1]] = element
+        found[identifier[-1]] = tag, content
     return found
 
 
@@ -145,6 +141,8 @@ def _octets(fields: dict[int, tuple[int, bytes]], number: int, size: int, name: 
 def _integer(element: tuple[int, bytes], tag: int, most: int, name: str) -> int:
     """A non-negative DER integer of the shortest form."""
     found, content = element
+    if found == tag and len(content) == 1 and content[0] <= min(most, 0x7F):
+        return content[0]
     value = int.from_bytes(content, "big", signed=True) if content else -1
     shortest = len(content) == value.bit_length() // 8 + 1
     if found != tag or not shortest or not 0 <= value <= most:
@@ -163,13 +161,15 @@ def _tcb(fields: dict[int, tuple[int, bytes]]) -> PckTcb:
     tcb = _nested(_field(fields, 2, "tcb"), _ARC + b"\x02", "tcb")
     if len(tcb) != _CPU_SVN:
         _wrong("tcb", f"{len(tcb)} fields, not {_CPU_SVN}")
+    for number in range(1, _CPU_SVN + 1):
+        if number not in tcb:
+            _wrong(f"tcb.{number}", "missing")
     components = tuple(
-        _integer(_field(tcb, number, f"tcb.{number}"), INTEGER, 0xFF, f"tcb.{number}")
-        for number in range(1, _COMPONENTS + 1)
+        _integer(tcb[number], INTEGER, 0xFF, "tcb") for number in range(1, _COMPONENTS + 1)
     )
     return PckTcb(
         components=components,
-        pce_svn=_integer(_field(tcb, _PCE_SVN, "tcb.pce_svn"), INTEGER, 0xFFFF, "tcb.pce_svn"),
+        pce_svn=_integer(tcb[_PCE_SVN], INTEGER, 0xFFFF, "tcb.pce_svn"),
         cpu_svn=_octets(tcb, _CPU_SVN, 16, "tcb.cpu_svn"),
     )
 

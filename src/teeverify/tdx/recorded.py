@@ -17,9 +17,11 @@ from teeverify.crypto.pem import pem_blocks
 from teeverify.encoding.fields import JsonObject
 from teeverify.encoding.strict import hex_bytes, json_members, json_value, utf8_text
 from teeverify.endorsements import (
+    Answer,
     Exchange,
     is_directory,
     list_files,
+    read_bundle,
     read_exchanges,
     read_file,
 )
@@ -32,7 +34,7 @@ from teeverify.tdx.documents import (
 )
 from teeverify.tdx.pool import Entry, Pool
 
-__all__ = ["read_json", "read_path"]
+__all__ = ["read_answer", "read_json", "read_path"]
 
 CHECK = "tdx.endorsements"
 ROOT_CRL = "tdx.root-crl"
@@ -43,6 +45,7 @@ _RECORDED = (".http.json", ".body")
 _DER_SEQUENCE = b"\x30"
 _MEMBERS = ("pck_certificate_chain", "pck_crl", "qe_identity", "root_ca_crl", "tcb_info")
 _DOCUMENT = re.compile(r"/(sgx|tdx)/certification/v4/(tcb|qe/identity)$")
+_AMD = re.compile(r"(?:^|_)(?:vcek|vlek|ask|asvk|ark)(?:_|\.)")
 _PCK_CRL = re.compile(r"/sgx/certification/v[34]/pckcrl$")
 _ROOT_CRL = re.compile(r"/sgx/certification/v[34]/rootcacrl$|/IntelSGXRootCA\.der$")
 _TCB_CHAINS = ("tcb-info-issuer-chain", "sgx-tcb-info-issuer-chain")
@@ -50,7 +53,7 @@ _QE_CHAINS = ("sgx-enclave-identity-issuer-chain",)
 
 
 def read_json(text: str | bytes) -> Pool:
-    """Read the JSON form that dcap-qvl writes (``QuoteCollateralV3``).
+    """Read the JSON form that dcap-qvl writes (``QuoteCollateralV3``), or a bundle of answers.
 
     A member that is missing or ``null`` is an endorsement that is not there.
 
@@ -58,6 +61,8 @@ def read_json(text: str | bytes) -> Pool:
         MalformedEvidence: Not that form, or a part of it cannot be read.
     """
     form = JsonObject.parse(text, path="endorsements", id=CHECK)
+    if "answers" in form:
+        return Pool.union(read_answer(answer) for answer in read_bundle(form))
     if not any(name in form for name in _MEMBERS):
         raise MalformedEvidence(
             "endorsements: no quote collateral", id=CHECK, field="endorsements", want=str(_MEMBERS)
@@ -109,23 +114,44 @@ def _json_crl(form: JsonObject, name: str, id: str) -> tuple[Entry[Crl], ...]:
 
 def _read_exchange(exchange: Exchange) -> Pool:
     """Read one recorded answer; what was not asked of Intel, or not answered, is not there."""
-    document = _DOCUMENT.search(exchange.path)
-    pck_crl, root_crl = _PCK_CRL.search(exchange.path), _ROOT_CRL.search(exchange.path)
-    if not (document or pck_crl or root_crl) or not exchange.ok:
+    if not _is_intels(exchange.path) or not exchange.ok:
         return Pool()
-    body = exchange.body()
-    if root_crl:
-        return Pool(root_crls=(Entry(_crl(body, ROOT_CRL, exchange.name), "root"),))
+    return _read_answer(
+        exchange.name, (exchange.path, exchange.query), exchange.headers, exchange.body()
+    )
+
+
+def read_answer(answer: Answer) -> Pool:
+    """Read one answer of Intel's service, or of a caching service (PCCS).
+
+    Raises:
+        MalformedEvidence: It cannot be read.
+    """
+    if not _is_intels(answer.path):
+        return Pool()
+    return _read_answer("answer", (answer.path, answer.query), answer.headers, answer.body)
+
+
+def _is_intels(path: str) -> bool:
+    return any(pattern.search(path) for pattern in (_DOCUMENT, _PCK_CRL, _ROOT_CRL))
+
+
+def _read_answer(
+    name: str, asked: tuple[str, Mapping[str, str]], headers: Mapping[str, str], body: bytes
+) -> Pool:
+    path, query = asked
+    document = _DOCUMENT.search(path)
+    if _ROOT_CRL.search(path):
+        return Pool(root_crls=(Entry(_crl(body, ROOT_CRL, name), "root"),))
     if document is None:
-        crl = _crl(body, PCK_CRL, exchange.name)
-        return Pool(pck_crls=(Entry(crl, exchange.query.get("ca", "")),))
+        return Pool(pck_crls=(Entry(_crl(body, PCK_CRL, name), query.get("ca", "")),))
     tee, kind = document.groups()
     if kind == "tcb":
-        address = f"{tee.upper()}:{exchange.query.get('fmspc', '').lower()}"
-        chain = _header(exchange.headers, _TCB_CHAINS)
+        address = f"{tee.upper()}:{query.get('fmspc', '').lower()}"
+        chain = _header(headers, _TCB_CHAINS)
         item = _answer(body, "tcbInfo", parse_tcb_info, TCB_INFO, chain)
         return Pool(tcb_infos=(Entry(item, address),))
-    chain = _header(exchange.headers, _QE_CHAINS)
+    chain = _header(headers, _QE_CHAINS)
     identity = _answer(body, "enclaveIdentity", parse_qe_identity, QE_IDENTITY, chain)
     return Pool(qe_identities=(Entry(identity, tee.upper()),))
 
@@ -216,9 +242,6 @@ def _kind(file_name: str) -> str:
         return "qe chain" if "identity" in name else "tcb chain"
     if "crl" in name:
         return "root crl" if "root" in name else "pck crl"
-    if name.endswith(".json"):
-        if name.startswith("tcb_info"):
-            return "tcb info"
-        if "qe_identity" in name:
-            return "qe identity"
-    return ""
+    if name.endswith(".json") and name.startswith("tcb_info"):
+        return "tcb info"
+    return "qe identity" if name.endswith(".json") and "qe_identity" in name else ""

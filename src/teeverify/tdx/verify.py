@@ -254,6 +254,7 @@ def _claims(
         qe_identity_number=identity.evaluation_data_number,
         root_crl_number=platform.root_crl.number,
         pck_crl_number=platform.pck_crl.number,
+        pck_ca=platform.chain.kind,
         issued_at=max(info.issue_date, identity.issue_date, *(crl.this_update for crl in crls)),
         expires_at=min(
             platform.expires_at,

@@ -81,7 +81,7 @@ def fresh(subject: Subject) -> Iterator[Observation]:
 def attested_later(subject: Subject) -> Iterator[Observation]:
     """Evidence made after the answer shows the key then, not when it signed."""
     answer = subject.answer
-    if answer is None or not subject.attested_keys:
+    if answer is None or answer.signer is None or not subject.attested_keys:
         return
     if answer.created is None:
         yield Observation.absent(
@@ -123,7 +123,7 @@ def attested_later(subject: Subject) -> Iterator[Observation]:
 def session_age(subject: Subject) -> Iterator[Observation]:
     """Evidence may only be so old when the answer is made."""
     answer = subject.answer
-    if answer is None or not subject.attested_keys:
+    if answer is None or answer.signer is None or not subject.attested_keys:
         return
     if answer.created is None:
         yield Observation.absent("session.age", "The answer does not say when it was made.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from teeverify import nvidia, tdx
+from teeverify import nvidia, snp, tdx
+from teeverify.appraisal.checks.catalog_snp import SNP_CHECKS
 from teeverify.encoding.checks import Check
 
 __all__ = ["CATALOG"]
@@ -71,6 +72,32 @@ _OWN = (
         fix="The operator must launch the TD with other attributes.",
     ),
     Check(
+        id="tdx.xfam",
+        claim="cpu",
+        proves="The TD has only extended features that the TDX module defines, and that you "
+        "listed if you listed any.",
+        fix="The operator must launch the TD with other features, or list what you expect.",
+    ),
+    Check(
+        id="tdx.measurements",
+        claim="code",
+        proves="Each register that your policy lists has one of the values listed.",
+        fix="The TD runs something else: compare with what the operator published.",
+    ),
+    Check(
+        id="tdx.platform-configuration",
+        claim="cpu_firmware",
+        proves="Intel certifies nothing of the platform's configuration that your policy refuses.",
+        fix="Only the operator can configure and register the platform anew.",
+    ),
+    Check(
+        id="tcb.evaluation-number",
+        claim="cpu_firmware",
+        proves="Intel's data about the platform is new enough, so that the vulnerabilities known "
+        "by then count in it.",
+        fix="Fetch Intel's data anew: teeverify endorsements fetch.",
+    ),
+    Check(
         id="platform.listed",
         claim="cpu",
         proves="No platform or GPU is on your deny list, and all are on your allow list.",
@@ -105,6 +132,13 @@ _OWN = (
         claim="gpu_firmware",
         proves="The GPUs' driver and VBIOS are NVIDIA's releases.",
         fix="Give the reference manifests (RIMs), or a recorded NRAS answer.",
+    ),
+    Check(
+        id="gpu.device",
+        claim="gpu_firmware",
+        proves="This device runs NVIDIA's release of the versions that it names.",
+        fix="Without a comparison it is a genuine NVIDIA device in an unknown mode: give the "
+        "reference manifests (RIMs).",
     ),
     Check(
         id="gpu.revocation",
@@ -222,8 +256,16 @@ CATALOG: Mapping[str, Check] = {
         *_OWN,
         *tdx.CHECKS,
         *tdx.SEPARATE_CHECKS,
+        *SNP_CHECKS,
+        *snp.CHECKS,
+        *snp.SEPARATE_CHECKS,
+        *snp.AZURE_CHECKS,
         *nvidia.CHECKS,
         *nvidia.NRAS_CHECKS,
+        *nvidia.RIM_CHECKS,
+        *nvidia.OCSP_CHECKS,
+        *nvidia.CRL_CHECKS,
+        *nvidia.TOPOLOGY_CHECKS,
     )
 }
 """All checks, by id."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from teeverify import snp
 from teeverify.appraisal.checks.subject import Subject
 from teeverify.appraisal.examine import ExaminedMachine
 from teeverify.appraisal.observation import Observation
@@ -37,6 +38,8 @@ _PINNED = re.compile(r"[^\s$@]+@sha256:[0-9a-f]{64}")
 
 def identity_of(machine: ExaminedMachine) -> Identity | None:
     """The verified measurements of a machine; ``None`` if its quote was not verified."""
+    if machine.snp is not None:
+        return _snp_identity(machine, machine.snp)
     if machine.cpu is None or not machine.cpu.is_td:
         return None
     td = machine.cpu.td
@@ -50,6 +53,23 @@ def identity_of(machine: ExaminedMachine) -> Identity | None:
     if machine.log is not None and machine.log.identity.os_image_hash is not None:
         registers["os_image_hash"] = machine.log.identity.os_image_hash.hex()
     return Identity(role=machine.machine.role, registers=registers)
+
+
+def _snp_identity(machine: ExaminedMachine, claims: snp.Claims) -> Identity:
+    """The launch digest, what the launch chose besides, and what a virtual TPM quoted."""
+    report = claims.report
+    chosen = {
+        "host_data": report.host_data,
+        "id_key_digest": report.id_key_digest,
+        "author_key_digest": report.author_key_digest if report.author_key_enabled else b"",
+    }
+    registers = {name: value.hex() for name, value in chosen.items() if any(value)}
+    if machine.vtpm is not None:
+        registers |= {f"pcr{number}": value.hex() for number, value in machine.vtpm.pcrs.items()}
+    return Identity(
+        role=machine.machine.role,
+        registers={"measurement": report.measurement.hex(), **registers},
+    )
 
 
 def identity(subject: Subject) -> Iterator[Observation]:
@@ -77,11 +97,12 @@ def _compare(candidates: list[CodeReference], seen: Identity, label: str) -> Obs
         different = ", ".join(nearest.differences(seen))
         return _not_listed(f"{different} differ from {nearest.name}", seen, label)
     # The entry that says most: complete before partial, reviewed before merely seen.
-    best = min(equal, key=lambda r: (len(r.missing), not r.reviewed))
-    if best.missing:
+    best = min(equal, key=lambda r: (len(r.missing_for(seen)), not r.reviewed))
+    missing = best.missing_for(seen)
+    if missing:
         return Observation.absent(
             "code.identity",
-            f"Only partially compared with {best.name}: {', '.join(best.missing)} not listed, "
+            f"Only partially compared with {best.name}: {', '.join(missing)} not listed, "
             "so other code could show the same values.",
             subject=label,
         )
@@ -102,11 +123,12 @@ def _compare(candidates: list[CodeReference], seen: Identity, label: str) -> Obs
 
 
 def _not_listed(why: str, seen: Identity, label: str) -> Observation:
+    first = next(iter(seen.registers))
     return Observation.failed(
         AppraisalFailed(
             f"it runs other code than you listed: {why}",
             id="code.identity",
-            got=f"mr_td {seen.registers['mr_td'][:16]}…",
+            got=f"{first} {seen.registers[first][:16]}…",
             want="code of your reference values",
             hint="Compare the two with what the operator published; do not pin it blindly.",
         ),

@@ -9,8 +9,17 @@ from teeverify.appraisal.examine import ExaminedMachine
 from teeverify.appraisal.observation import Observation
 from teeverify.appraisal.policy import Policy
 from teeverify.errors import AppraisalFailed, BindingMismatch, EndorsementUnavailable
+from teeverify.nvidia import MeasurementClaims
 
-__all__ = ["attachment", "binding", "distinct", "measurements", "required", "revocation"]
+__all__ = [
+    "attachment",
+    "binding",
+    "devices",
+    "distinct",
+    "measurements",
+    "required",
+    "revocation",
+]
 
 _CODE = "the attested code"
 
@@ -80,46 +89,126 @@ def _with_gpus(subject: Subject) -> Iterator[tuple[ExaminedMachine, str]]:
             yield machine, machine.machine.label
 
 
+def _nras(subject: Subject) -> str:
+    """By whom an NRAS answer is asserted: by NVIDIA, through whoever handed it over."""
+    if subject.examined.evidence.live:
+        return "NVIDIA's NRAS, as the endpoint passed its answer on"
+    return "NVIDIA's NRAS, as the recorder kept its answer"
+
+
+def devices(subject: Subject) -> Iterator[Observation]:
+    """Say of each device of bare evidence what is known of its firmware."""
+    for machine, _ in _with_gpus(subject):
+        compared = machine.firmware.measurements
+        counts = {} if compared is None else {one.index: one for one in compared.devices}
+        for device in machine.gpus.devices if machine.gpus is not None else ():
+            found = counts.get(device.index)
+            if found is not None:
+                yield Observation.proven(
+                    "gpu.device",
+                    f"{device.described}: {len(found.compared)} measurements equal NVIDIA's "
+                    f"manifests, {len(found.not_compared)} have no golden value.",
+                    subject=device.name,
+                )
+            elif machine.nras is not None and not machine.firmware.compared:
+                yield Observation.asserted(
+                    "gpu.device",
+                    f"{device.described}: NVIDIA's service (NRAS) says that this is its release; "
+                    "nothing was compared here.",
+                    by=_nras(subject),
+                    subject=device.name,
+                )
+            else:
+                yield Observation.absent(
+                    "gpu.device",
+                    f"{device.described}: a genuine NVIDIA {device.device_type} in an unknown "
+                    "mode, for its measurements were compared with nothing.",
+                    subject=device.name,
+                )
+
+
 def measurements(subject: Subject) -> Iterator[Observation]:
     """NVIDIA's reference manifests, or NVIDIA's own service, must know the firmware."""
     for machine, label in _with_gpus(subject):
-        if machine.nras is not None:
+        compared = machine.firmware.measurements
+        if compared is not None:
+            yield _compared(compared, label)
+        elif machine.firmware.compared:
+            yield Observation.absent(
+                "gpu.measurements",
+                "The comparison with NVIDIA's manifests (RIMs) failed; nothing else counts then.",
+                subject=label,
+            )
+        elif machine.nras is not None:
             versions = sorted({f"driver {d.driver_version}" for d in machine.nras.devices})
             yield Observation.asserted(
                 "gpu.measurements",
                 "NVIDIA's service (NRAS) says that driver and VBIOS are its releases; "
                 "they were not compared here.",
-                by="NVIDIA's NRAS, as the recorder kept its answer",
+                by=_nras(subject),
                 subject=label,
                 got=", ".join(versions),
             )
         else:
+            missing = machine.firmware.missing.get("rim.present")
             yield Observation.failed(
                 EndorsementUnavailable(
                     "nothing says whose driver and VBIOS the GPUs run: there is no NRAS answer "
-                    "that holds",
+                    "that holds, and no full set of NVIDIA's reference manifests (RIMs)",
                     id="gpu.measurements",
-                    hint="Record one beside the evidence.",
+                    want=None if missing is None else missing.want,
+                    hint="Give NVIDIA's manifests, or record NRAS's answer beside the evidence.",
                 ),
                 subject=label,
             )
 
 
+def _compared(compared: MeasurementClaims, label: str) -> Observation:
+    """Measurements that equal NVIDIA's manifests; a warning where a signer has expired."""
+    expired = compared.expired_signers
+    text = "Every measurement that NVIDIA's manifests (RIMs) demand was compared here and is equal."
+    if expired:
+        text += (
+            " But your policy accepts manifests whose signer has expired: "
+            f"{', '.join(expired)} (gpu.allow_expired_rim_signers)."
+        )
+    return Observation.proven(
+        "gpu.measurements",
+        text,
+        subject=label,
+        got=", ".join(sorted({f"{rim.edition} {rim.version}" for rim in compared.rims.values()})),
+        concern=bool(expired),
+    )
+
+
 def revocation(subject: Subject) -> Iterator[Observation]:
     """OCSP tells about now only: what was not recorded then cannot be had later."""
     for machine, label in _with_gpus(subject):
-        if machine.nras is not None and machine.nras.revocation_checked:
+        found = machine.firmware.revocation
+        if found is not None:
+            signers = ", and of the manifests' signers," if found.signers_included else ""
+            yield Observation.proven(
+                "gpu.revocation",
+                f"NVIDIA's OCSP responder says of every certificate of the GPUs{signers} that it "
+                "is good, within the last day.",
+                subject=label,
+                got=f"{len(found.certificates)} certificates",
+            )
+        elif machine.nras is not None and machine.nras.revocation_checked:
             yield Observation.asserted(
                 "gpu.revocation",
                 "NVIDIA's service (NRAS) says that no certificate is revoked.",
-                by="NVIDIA's NRAS, as the recorder kept its answer",
+                by=_nras(subject),
                 subject=label,
             )
         else:
+            missing = machine.firmware.missing.get("ocsp.present")
             yield Observation.absent(
                 "gpu.revocation",
                 "Whether the GPUs' certificates were revoked was not recorded.",
                 subject=label,
+                got=None if missing is None else missing.got,
+                want=None if missing is None else missing.want,
             )
 
 

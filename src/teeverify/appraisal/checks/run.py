@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from teeverify.appraisal.checks import answer, code, cpu, gpu, key, scope
+from teeverify.appraisal.checks import answer, code, cpu, gpu, key, scope, snp, td
 from teeverify.appraisal.checks.subject import Subject
 from teeverify.appraisal.observation import Observation
 
@@ -18,9 +18,20 @@ _ALWAYS: tuple[_Check, ...] = (
     scope.time,
     cpu.tcb_status,
     cpu.attributes,
+    td.xfam,
+    td.measurements,
+    td.configuration,
+    td.evaluation_number,
+    snp.min_tcb,
+    snp.policy,
+    snp.vmpl,
+    snp.csp,
+    snp.platform,
+    snp.launch,
     cpu.platform_listed,
     code.identity,
 )
+_BARE: tuple[_Check, ...] = (gpu.devices,)
 _ENDPOINT: tuple[_Check, ...] = (
     code.images_pinned,
     code.compose_manager,
@@ -51,8 +62,7 @@ def run_checks(subject: Subject) -> Iterator[Observation]:
     if subject.answer is not None:
         yield from subject.answer.observations
     checks = _ALWAYS
-    if subject.scope != "evidence":
-        checks += _ENDPOINT
+    checks += _BARE if subject.scope == "evidence" else _ENDPOINT
     if subject.scope == "answer":
         checks += _ANSWER
     for check in checks:

@@ -1,0 +1,131 @@
+"""Examine an AMD report with whatever of AMD's is at hand."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from teeverify import snp
+from teeverify.appraisal.evidence import Machine
+from teeverify.appraisal.observation import Observation
+from teeverify.appraisal.steps import not_reached, ordered
+from teeverify.errors import BindingMismatch, EndorsementUnavailable, StaleEvidence
+from teeverify.roots import Roots
+
+__all__ = ["examine_snp", "examine_vtpm"]
+
+_CRL = "snp.crl"
+
+
+def examine_snp(
+    machine: Machine,
+    endorsements: snp.Endorsements | None,
+    into: list[Observation],
+    *,
+    at: datetime,
+    roots: Roots,
+) -> snp.Claims | None:
+    """Verify a machine's report.
+
+    That AMD's revocation list is absent is an observation of its own, which a policy may accept;
+    one that is wrong, or that revokes, refuses.
+
+    Args:
+        machine: The machine.
+        endorsements: What of AMD's was found beside the evidence, or given.
+        into: Where the observations go.
+        at: The time of the appraisal.
+        roots: The trust anchors.
+
+    Returns:
+        What was proved; ``None`` where something is wrong or missing.
+
+    Raises:
+        ConfigurationError: The caller's own mistake.
+    """
+    report = machine.snp_report or b""
+
+    def verify() -> snp.Claims:
+        snp.parse_report(report)  # what is malformed is wrong, whatever is missing beside it
+        parts = [] if endorsements is None else [endorsements]
+        if machine.snp_certificates is not None:
+            parts.append(snp.Endorsements.load(machine.snp_certificates))
+        known = parts[0] if len(parts) == 1 else snp.Endorsements.union(*parts)
+        claims = snp.verify_report(report, known, at=at, roots=roots, unsafe_without_crl=True)
+        if machine.layout and claims.report.made_by_host:
+            raise BindingMismatch(
+                "the host asked for this report, so what it binds is the host's choice",
+                id="snp.report",
+                got=f"VMPL {claims.report.vmpl:#x}",
+                want="a report that the guest asked for",
+            )
+        return claims
+
+    claims = ordered(into, machine.label, snp.CHECKS, verify)
+    if claims is not None and claims.crl is None:
+        missing = EndorsementUnavailable(
+            "AMD's revocation list is absent or not in force, so that whether the CA above the "
+            "report's key is revoked is not known",
+            id=_CRL,
+            hint="Pass --endorsements PATH with AMD's list of that time; a policy may accept its "
+            "absence (require.snp.crl).",
+        )
+        told = [
+            Observation.failed(missing, subject=machine.label) if _is_crl(o, machine) else o
+            for o in into
+        ]
+        into[:] = told
+    return claims
+
+
+def _is_crl(observation: Observation, machine: Machine) -> bool:
+    return observation.id == _CRL and observation.subject == machine.label
+
+
+def examine_vtpm(
+    azure: snp.AzureEvidence,
+    claims: snp.Claims | None,
+    into: list[Observation],
+    label: str,
+    *,
+    nonce: bytes | None,
+) -> snp.VtpmClaims | None:
+    """Verify an Azure VM's TPM quote; without a nonce of somebody's it shows nothing.
+
+    Args:
+        azure: The evidence.
+        claims: What was proved of the report; ``None`` where that failed.
+        into: Where the observations go.
+        label: The machine.
+        nonce: The nonce that was asked for.
+
+    Returns:
+        What was proved; ``None`` where something is wrong or missing.
+
+    Raises:
+        ConfigurationError: The caller's own mistake.
+    """
+    checks = snp.AZURE_CHECKS
+    if claims is None:
+        into += not_reached([check.id for check in checks], label)
+        return None
+
+    def verify() -> snp.VtpmClaims:
+        if nonce is None:
+            raise StaleEvidence(
+                "an Azure VM's report is from its boot: without the nonce that its TPM was asked "
+                "for, nothing shows when the quote was made",
+                id="azure.nonce",
+                got=snp.parse_tpm_quote(azure.message).extra_data.hex() or "none",
+                want="the nonce that you asked for",
+                hint="Pass --nonce HEX.",
+            )
+        return snp.verify_vtpm(
+            snp.parse_hcl_report(azure.hcl),
+            claims,
+            message=azure.message,
+            signature=azure.signature,
+            pcrs=azure.pcrs,
+            nonce=nonce,
+        )
+
+    return ordered(into, label, checks, verify)

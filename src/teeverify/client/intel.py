@@ -1,0 +1,99 @@
+"""Intel's endorsements of a platform, from the cache where they are current, else fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+from teeverify import tdx
+from teeverify.appraisal import Evidence
+from teeverify.endorsements import Answer
+from teeverify.endorsements.fetch import Fetcher, require_https
+from teeverify.endorsements.store import Store, default_folder
+from teeverify.errors import MalformedEvidence
+from teeverify.tdx.pcs import Channel, Platform, Service, current, platform_of
+from teeverify.tdx.pool import Pool
+
+__all__ = ["IntelEndorsements", "quotes_in_need"]
+
+
+class IntelEndorsements:
+    """Where Intel's endorsements come from.
+
+    Args:
+        host: ``https://HOST[:PORT]`` of a caching service (PCCS); Intel's own unless named. It
+            is the caller's choice, never the evidence's.
+        channel: ``standard`` or ``early``; see Intel's option ``update``.
+        evaluation_number: One of Intel's data sets by number, instead.
+        fetcher: Fetches; with time-out and authorities of its own.
+        cache: Folder of kept answers; the user's cache unless named.
+
+    Raises:
+        ConfigurationError: A wrong host or option, or a cache that cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str | None = None,
+        channel: Channel | None = None,
+        evaluation_number: int | None = None,
+        fetcher: Fetcher | None = None,
+        cache: str | Path | Store | None = None,
+    ) -> None:
+        options = {} if host is None else {"base": host}
+        self.service = Service(channel=channel, evaluation_number=evaluation_number, **options)
+        require_https(self.service.base)
+        self.fetcher = Fetcher() if fetcher is None else fetcher
+        folder = default_folder() if cache is None else cache
+        self.store = folder if isinstance(folder, Store) else Store(folder)
+
+    def for_quotes(self, quotes: Iterable[bytes], *, at: datetime) -> tdx.Endorsements:
+        """Everything that these quotes need; what is kept and still current is not fetched again.
+
+        Raises:
+            MalformedEvidence: A quote, or an answer, cannot be read.
+            EndorsementUnavailable: A quote without its PCK chain, or an answer that could not be
+                had.
+            ConfigurationError: The cache cannot be used.
+        """
+        platforms = dict.fromkeys(platform_of(tdx.parse_quote(quote)) for quote in quotes)
+        pools = [pool for platform in platforms for pool in self.pools(platform, at=at)]
+        return tdx.Endorsements(Pool.union(pools))
+
+    def pools(self, platform: Platform, *, at: datetime, refresh: bool = False) -> list[Pool]:
+        """The same for one platform, answer by answer; with ``refresh`` all are fetched.
+
+        Raises:
+            TeeVerifyError: See :meth:`for_quotes`.
+        """
+        found: list[Pool] = []
+        for question in self.service.questions(platform):
+            pool = None if refresh else self._kept(question.url, at)
+            if pool is None:
+                answer = self.fetcher.get(
+                    question.url, what=question.what, id=question.id, keep=question.keep
+                )
+                # What cannot be read is not kept; whether it is genuine, each verification says.
+                pool = tdx.Endorsements.of(answer).pool
+                self.store.save(answer)
+            found.append(pool)
+        return found
+
+    def _kept(self, url: str, at: datetime) -> Pool | None:
+        answer: Answer | None = self.store.load(url)
+        if answer is None:
+            return None
+        try:
+            return current(answer, at)
+        except MalformedEvidence:
+            return None
+
+
+def quotes_in_need(evidence: Evidence) -> tuple[bytes, ...]:
+    """The quotes of evidence beside which some kind of Intel's endorsements is missing."""
+    pool = Pool() if evidence.tdx_endorsements is None else evidence.tdx_endorsements.pool
+    if pool.tcb_infos and pool.qe_identities and pool.root_crls and pool.pck_crls:
+        return ()
+    return tuple(machine.quote for machine in evidence.machines if machine.quote is not None)

@@ -1,0 +1,103 @@
+"""Endorsements: what AMD signed about its chips, and what of it was verified already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Generic, TypeVar, cast
+
+from teeverify.errors import ConfigurationError
+from teeverify.snp.recorded import Found, read_bytes, read_path
+
+__all__ = ["Dated", "Endorsements"]
+
+T = TypeVar("T")
+_MAX_REMEMBERED = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Dated(Generic[T]):
+    """Something verified, and the span in which that stays true.
+
+    Attributes:
+        value: What was verified.
+        not_before: The latest of the dates from which its parts are valid.
+        not_after: The earliest of the dates until which its parts are valid.
+    """
+
+    value: T
+    not_before: datetime
+    not_after: datetime
+
+
+class Endorsements:
+    """AMD's certificates and revocation lists: untrusted until a report is verified.
+
+    What a verification has proved about them stays on this object, under the trust anchors it was
+    proved with, and counts only for times within the dates of everything it rests on (law 13). So
+    the second report of a chip costs one signature.
+
+    Args:
+        found: The pieces; :meth:`load` reads them.
+    """
+
+    __slots__ = ("_verified", "found")
+
+    def __init__(self, found: Found) -> None:
+        self.found = found
+        self._verified: dict[Hashable, Dated[object]] = {}
+
+    @classmethod
+    def load(cls, source: str | bytes | Path) -> Endorsements:
+        """Read endorsements.
+
+        Args:
+            source: The path of a file, or the bytes of one: certificates (VCEK, VLEK, ASK, ASVK,
+                ARK) in PEM or one in DER, a revocation list, a certificate table, or the answer
+                of Azure's metadata service; or the path of a directory of such files and of
+                recorded exchanges with AMD's key service.
+
+        Raises:
+            ConfigurationError: There is nothing at the path, or it cannot be read.
+            MalformedEvidence: An endorsement cannot be read.
+        """
+        if isinstance(source, bytes):
+            return cls(read_bytes(source))
+        if isinstance(source, Path) or (isinstance(source, str) and source):
+            return cls(read_path(Path(source)))
+        raise ConfigurationError(
+            "endorsements are a path or bytes", id="usage.endorsements", got=repr(source)[:40]
+        )
+
+    @classmethod
+    def union(cls, *several: Endorsements) -> Endorsements:
+        """Put several into one; what was verified of them is verified again."""
+        return cls(Found.union(one.found for one in several))
+
+    def remember(self, key: Hashable, at: datetime, verify: Callable[[], Dated[T]]) -> Dated[T]:
+        """Give what was verified under this key, or verify it now.
+
+        Args:
+            key: Everything that the outcome depends on but the time; equal keys must mean equal
+                inputs of one kind of verification.
+            at: The time for which it must hold.
+            verify: Verifies at ``at``; raises, or returns what was proved and for how long.
+        """
+        known = self._verified.get(key)
+        if known is not None and known.not_before <= at <= known.not_after:
+            return cast("Dated[T]", known)
+        fresh = verify()
+        if len(self._verified) >= _MAX_REMEMBERED:
+            self._verified.clear()
+        self._verified[key] = cast("Dated[object]", fresh)
+        return fresh
+
+    def __repr__(self) -> str:
+        """What is there, by number."""
+        found = self.found
+        return (
+            f"Endorsements({len(found.leaves)} chip or cloud keys, {len(found.authorities)} CAs, "
+            f"{len(found.crls)} revocation lists)"
+        )

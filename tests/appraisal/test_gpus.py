@@ -1,0 +1,166 @@
+"""What the GPUs run: compared here, said by NVIDIA, or unknown; and never the better of two."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from teeverify import nvidia
+from teeverify.appraisal import Outcome, Policy, Severity
+
+OTHER = {"driver": {"values": [[bytes(48)]] * 64}}
+
+
+def rim_files(vendor, *chips, **overrides) -> tuple[nvidia.RimFile, ...]:
+    return tuple(
+        nvidia.RimFile(name, xml)
+        for chip in chips or ("GH100",)
+        for name, xml in vendor.rims(chip, **overrides).items()
+    )
+
+
+@pytest.fixture
+def bare(stage):
+    """Appraise GPU evidence alone."""
+
+    def run(entries=None, policy="genuine", at=None, **endorsements):
+        endpoint = stage.endpoint
+        entries = entries or endpoint.nvidia.evidence_list(endpoint.nonce, 2)
+        return stage.appraise(
+            json.dumps(entries).encode(),
+            policy=policy,
+            nonce=endpoint.nonce,
+            at=at or endpoint.at,
+            scope="evidence",
+            endorsements=nvidia.Endorsements(**endorsements) if endorsements else (),
+        )
+
+    return run
+
+
+# --- an endpoint ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nras", [None, {"claims_version": "3.0"}])
+def test_manifests_prove_the_firmware(stage, nras):
+    result = stage.appraise(stage.capture(nras=nras, rims={}, ocsp={}))
+    for check in ("gpu.measurements", "gpu.revocation"):
+        finding = result.finding(check)
+        assert (finding.outcome, finding.severity) == (Outcome.PROVEN, Severity.INFORMS)
+    claim = result.claims["gpu_firmware"]
+    assert claim.outcome is Outcome.PROVEN
+    assert "equal to NVIDIA's manifests" in claim.text
+    assert result.exit_code == 0
+
+
+def test_a_manifest_that_differs_refuses_whatever_nras_says(stage):
+    result = stage.appraise(stage.capture(rims=OTHER, ocsp={}))
+    assert result.exit_code == 2
+    assert result.finding("rim.golden-values").outcome is Outcome.FAILED
+    assert result.finding("gpu.measurements").outcome is Outcome.ABSENT
+    assert result.finding("nras.claims").outcome is Outcome.PROVEN
+
+
+def test_nras_that_says_no_refuses_whatever_the_manifests_say(stage):
+    nras = {"submod": {"measres": "fail"}}
+    result = stage.appraise(stage.capture(nras=nras, rims={}, ocsp={}))
+    assert result.exit_code == 2
+    assert result.finding("gpu.measurements").outcome is Outcome.PROVEN
+
+
+def test_a_missing_manifest_leaves_nras(stage):
+    source = stage.capture(rims={}, ocsp={})
+    for file in source.glob("0040_rim.*"):
+        file.unlink()
+    finding = stage.appraise(source).finding("gpu.measurements")
+    assert finding.outcome is Outcome.ASSERTED
+    strict = Policy.genuine().replace(require={"gpu.measurements": "proven"})
+    assert stage.appraise(source, policy=strict).exit_code == 1
+
+
+def test_neither_manifests_nor_nras(stage):
+    result = stage.appraise(stage.capture(nras=None))
+    assert (result.exit_code, result.tier) == (3, "none")
+
+
+def test_expired_signers_pass_only_on_demand_and_are_named(stage):
+    expired = {"leaf": {"not_after": stage.endpoint.at - timedelta(days=1)}}
+    source = stage.capture(rims={"driver": expired, "vbios": expired}, ocsp={}, nras=None)
+    assert stage.appraise(source).exit_code == 3
+    allowed = Policy.genuine().replace(gpu={"allow_expired_rim_signers": True})
+    result = stage.appraise(source, policy=allowed)
+    finding = result.finding("gpu.measurements")
+    assert (result.exit_code, finding.severity) == (0, Severity.WARNS)
+    assert "whose signer has expired" in finding.message
+
+
+@pytest.mark.parametrize("status", ["revoked", "unknown"])
+def test_revoked_refuses_in_every_preset(stage, status):
+    source = stage.capture(rims={}, ocsp={"status": status})
+    for preset in ("genuine", "strict"):
+        result = stage.appraise(source, policy=preset)
+        assert result.exit_code == 2
+        assert result.finding("ocsp.status").outcome is Outcome.FAILED
+
+
+# --- GPU evidence alone ---------------------------------------------------------------------------
+
+
+def test_without_a_comparison_the_mode_is_unknown(bare):
+    result = bare()
+    assert (result.exit_code, result.tier) == (0, "warning")
+    for index in range(2):
+        finding = result.finding("gpu.device", f"gpu[{index}]")
+        assert finding.outcome is Outcome.ABSENT
+        assert "a genuine NVIDIA GPU in an unknown mode" in finding.message
+    assert "in an unknown mode" in result.summary
+
+
+def test_a_nonce_that_nobody_asked_for_is_not_fresh(stage):
+    entries = stage.endpoint.nvidia.evidence_list(stage.endpoint.nonce)
+    asked = {"at": stage.endpoint.at, "scope": "evidence"}
+    result = stage.appraise(json.dumps(entries).encode(), **asked)
+    assert (result.exit_code, result.claims["fresh"].outcome) == (0, Outcome.ABSENT)
+
+
+def test_each_device_is_told_of(bare, stage):
+    result = bare(rims=rim_files(stage.endpoint.nvidia))
+    for index in range(2):
+        finding = result.finding("gpu.device", f"gpu[{index}]")
+        assert finding.outcome is Outcome.PROVEN
+        assert "32 measurements equal NVIDIA's manifests" in finding.message
+    assert "unknown mode" not in result.summary
+
+
+def test_firmware_that_differs(bare, stage):
+    result = bare(rims=rim_files(stage.endpoint.nvidia, **OTHER))
+    assert result.exit_code == 2
+    assert result.summary.startswith("SIMULATED. Refused: ")
+
+
+# --- switches -------------------------------------------------------------------------------------
+
+
+def test_a_whole_machine(bare, stage):
+    vendor, nonce = stage.endpoint.nvidia, stage.endpoint.nonce
+    entries = vendor.protected_machine(nonce)
+    result = bare(entries, rims=rim_files(vendor, "GH100", "LS_10"))
+    assert result.finding("gpu.switches").outcome is Outcome.PROVEN
+    devices = [f for f in result.findings if f.id == "gpu.device"]
+    assert len(devices) == 12
+    assert {f.outcome for f in devices} == {Outcome.PROVEN}
+
+
+@pytest.mark.parametrize(("preset", "code"), [("genuine", 0), ("strict", 1)])
+@pytest.mark.parametrize("part", [slice(8), slice(8, 12)])
+def test_half_of_a_machine(bare, stage, preset, code, part):
+    vendor, nonce = stage.endpoint.nvidia, stage.endpoint.nonce
+    result = bare(vendor.protected_machine(nonce)[part], policy=preset)
+    assert result.finding("gpu.switches").outcome is Outcome.ABSENT
+    assert result.exit_code == code
+
+
+def test_gpus_without_protected_pcie_need_no_switches(stage):
+    assert "gpu.switches" not in {f.id for f in stage.appraise().findings}

@@ -1,0 +1,233 @@
+"""Flags, exit codes and streams of the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from teeverify.appraisal import Policy
+from teeverify.appraisal.checks import CATALOG
+from teeverify.appraisal.observation import CLAIM_QUESTIONS
+from teeverify.cli import commands
+from teeverify.providers import DIALECTS
+
+USAGE = 64
+
+
+# --- wrong use -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["verfy"],
+        ["verify"],
+        ["verify", "--offline"],
+        ["verify", "--json"],
+        ["verify", "GOOD", "--no-such-flag"],
+        ["verify", "GOOD", "--strict"],
+        ["verify", "GOOD", "--polic", "strict"],
+        ["verify", "GOOD", "--un", "ROOTS"],
+        ["verify", "GOOD", "--unsafe-test-root", "ROOTS"],
+        ["verify", "GOOD", "--policy"],
+        ["verify", "GOOD", "--policy", "lax"],
+        ["verify", "GOOD", "--policy", ""],
+        ["verify", "GOOD", "--for", "anything"],
+        ["verify", "GOOD", "--for", ""],
+        ["verify", "GOOD", "--nonce", ""],
+        ["verify", "GOOD", "--nonce", "00"],
+        ["verify", "GOOD", "--nonce", "0x" + "00" * 32],
+        ["verify", "GOOD", "--nonce", "00" * 31 + "zz"],
+        ["verify", "GOOD", "--nonce", " " + "00" * 32],
+        ["verify", "GOOD", "--at", ""],
+        ["verify", "GOOD", "--at", "now"],
+        ["verify", "GOOD", "--at", "2026-06-29"],
+        ["verify", "GOOD", "--at", "2026-06-29T02:06:57"],
+        ["verify", "GOOD", "--at", "1782698817"],
+        ["verify", "GOOD", "--dialect", "openai"],
+        ["verify", "GOOD", "--dialect", ""],
+        ["verify", "GOOD", "--endorsements", "/no/such/path"],
+        ["verify", "GOOD", "--endorsements", "EMPTY"],
+        ["verify", "GOOD", "--unsafe-test-roots", "/no/such/path"],
+        ["verify", "GOOD", "--allow-attested-later", "-1"],
+        ["verify", "GOOD", "--allow-attested-later", "1.5"],
+        ["verify", "GOOD", "--allow-attested-later", "\u0661"],
+        ["verify", "GOOD", "--allow-attested-later", "100000"],
+        ["verify", "GOOD", "--allow-attested-later", "forever"],
+        ["verify", "GOOD", "--attestation", "GOOD"],
+        ["verify", "GOOD", "--answer", "/no/such/file"],
+        ["verify", "GOOD", "--request", "/no/such/file"],
+        ["verify", "GOOD", "--signature", "/no/such/file"],
+        ["verify", "/no/such/file"],
+        ["verify", "https://example.com/v1"],
+        ["show"],
+        ["show", "/no/such/file"],
+        ["explain"],
+        ["explain", "gpu.magic"],
+        ["explain", ""],
+        ["policy"],
+        ["policy", "show", "lax"],
+        ["policy", "check"],
+        ["policy", "check", "/no/such/file"],
+        ["policy", "pin"],
+        ["policy", "pin", "/no/such/file"],
+        ["providers", "extra"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_use(cli, stage, tmp_path, arguments):
+    """Exit 64, never argparse's own 2, which means 'wrong, do not use'; and no verdict."""
+    (tmp_path / "empty").mkdir()
+    names = {"GOOD": stage.good, "ROOTS": stage.roots_file, "EMPTY": tmp_path / "empty"}
+    ran = cli(*(names.get(each, each) for each in arguments))
+    assert (ran.code, ran.out) == (USAGE, "")
+    assert ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_help_and_version(cli):
+    assert cli("--version").out.startswith("teeverify ")
+    for command in ([], ["verify"], ["show"], ["explain"], ["policy"], ["providers"]):
+        ran = cli(*command, "--help")
+        assert (ran.code, ran.err) == (0, "")
+    assert "exit codes: 0 " in cli("verify", "--help").out
+
+
+# --- verdicts ------------------------------------------------------------------------------------
+
+
+def test_the_verdict_goes_to_stdout(cli, stage):
+    for arguments, code in (
+        ([], 0),
+        (["--policy", "strict"], 1),
+        (["--nonce", "00" * 32], 2),
+        (["--at", "2027-01-01T00:00:00Z"], 3),
+    ):
+        ran = cli("verify", stage.good, "--unsafe-test-roots", stage.roots_file, *arguments)
+        assert (ran.code, ran.err) == (code, "")
+        assert ran.out.startswith("SIMULATED. ")
+
+
+def test_json_is_one_object(cli, stage):
+    for arguments in ([], ["--policy", "strict"], ["--nonce", "00" * 32], ["--all"]):
+        ran = cli("verify", stage.good, "--unsafe-test-roots", stage.roots_file, "--json",
+                  *arguments)  # fmt: skip
+        shown = json.loads(ran.out)
+        assert shown["exit_code"] == ran.code
+        assert shown["schema"] == "teeverify.result/1-simulated"
+
+
+def test_of_many_sources_the_worst(cli, stage, tmp_path):
+    rubbish = tmp_path / "rubbish"
+    rubbish.write_bytes(b"rubbish")
+    undecided = stage.capture(nras=None)
+    refused = stage.near(model={"nvidia_payload": None})
+    for sources, code in (
+        ([stage.good, stage.good], 0),
+        ([stage.good, refused], 1),
+        ([refused, undecided, stage.good], 3),
+        ([stage.good, undecided, rubbish], 2),
+        ([rubbish, refused], 2),
+    ):
+        given = (*sources, "--unsafe-test-roots", stage.roots_file)
+        ran = cli("verify", *given)
+        assert ran.code == code
+        assert all(str(source) in ran.out for source in sources)
+        shown = json.loads(cli("verify", *given, "--json").out)
+        assert shown["exit_code"] == code
+        assert [each["source"] for each in shown["results"]] == [str(each) for each in sources]
+
+
+def test_one_wrong_argument_stops_all_sources(cli, stage):
+    ran = cli("verify", stage.good, "/no/such/file", "--unsafe-test-roots", stage.roots_file)
+    assert (ran.code, ran.out) == (USAGE, "")
+
+
+def test_a_bug_of_ours_is_no_verdict(cli, stage, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(commands.COMMANDS, "verify", broken)
+    ran = cli("verify", stage.good)
+    assert (ran.code, ran.out) == (70, "")
+    assert "nothing was verified" in ran.err
+
+
+def test_interrupted(cli, stage, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(commands.COMMANDS, "verify", interrupted)
+    ran = cli("verify", stage.good)
+    assert (ran.code, ran.out) == (130, "")
+
+
+def test_a_terminal_without_unicode_still_gets_its_verdict(stage):
+    command = [sys.executable, "-m", "teeverify.cli.main", "verify", str(stage.good),
+               "--unsafe-test-roots", str(stage.roots_file)]  # fmt: skip
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    ran = subprocess.run(command, capture_output=True, check=False, env=environment)
+    assert ran.returncode == 0
+    assert ran.stdout.isascii()
+    assert b"Genuine, but" in ran.stdout
+
+
+def test_a_reader_who_leaves(stage):
+    command = [sys.executable, "-m", "teeverify.cli.main", "verify", str(stage.good), "--all",
+               "--unsafe-test-roots", str(stage.roots_file)]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        process.wait()
+        assert b"Traceback" not in process.stderr.read()
+
+
+# --- the other commands --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*CLAIM_QUESTIONS, *CATALOG])
+def test_explain(cli, name):
+    ran = cli("explain", name)
+    assert (ran.code, ran.err) == (0, "")
+    assert name in ran.out
+    assert "proves" in ran.out
+    assert "to do" in ran.out
+
+
+@pytest.mark.parametrize("name", ["genuine", "strict"])
+def test_a_policy_that_is_shown_can_be_used(cli, tmp_path, name):
+    ran = cli("policy", "show", name)
+    assert ran.code == 0
+    assert Policy.of(name).hash in ran.out
+    file = tmp_path / "policy.toml"
+    file.write_text(ran.out)
+    checked = cli("policy", "check", file)
+    assert checked.code == 0
+    assert Policy.of(name).hash in checked.out
+    assert f"extends {name}" in checked.out
+
+
+def test_providers(cli):
+    ran = cli("providers")
+    assert ran.code == 0
+    assert all(name in ran.out for name in DIALECTS)
+
+
+def test_show_verifies_nothing_and_says_so(cli, stage):
+    for folder in (stage.good, stage.near(model={"quote": {"debug": True}})):
+        ran = cli("show", folder)
+        assert (ran.code, ran.err) == (0, "")
+        assert "nothing here was verified" in ran.out
+        assert "genuine" not in ran.out.lower()
+        for part in ("TDX quote", "event log", "GPU evidence", "Intel endorsements"):
+            assert part in ran.out
+
+
+def test_show_refuses_what_cannot_be_read(cli, tmp_path):
+    file = tmp_path / "rubbish"
+    file.write_bytes(b"rubbish")
+    assert cli("show", file).code == 2
