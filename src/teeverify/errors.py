@@ -81,18 +81,26 @@ class TeeVerifyError(Exception):
         return f"checks.html#{self.id.replace('.', '-')}"
 
     def __str__(self) -> str:
-        """The message, then got, want and hint where they are known."""
+        """The message, then got, want and hint where they are known.
+
+        Text from evidence may be in any of them, so nothing in it may steer a terminal.
+        """
         parts = [self.message + self._where()]
         if self.got is not None:
             parts.append(f"got {self.got}")
         if self.want is not None:
             parts.append(f"want {self.want}")
-        text = "; ".join(parts)
+        text = _printable("; ".join(parts))
         return f"{text}. {self.hint} [{self.id}]" if self.hint else f"{text} [{self.id}]"
 
     def _where(self) -> str:
         """Where in the input the error lies; empty unless a subclass knows."""
         return ""
+
+
+def _printable(text: str) -> str:
+    """Control, format and bidirectional characters by their code (as encoding/text.py, above)."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 class EvidenceError(TeeVerifyError):

@@ -43,6 +43,7 @@ _REASONS = {
     "gpu.revocation": "whether the GPUs' certificates were revoked was not recorded",
     "gpu.binding": "CPU and GPUs are tied by an equal nonce only",
     "time": "the time is the recorder's word",
+    "request.bound": "that the request was this one is the endpoint's word, or was not shown",
 }
 _CUSTOM = "FOREIGN ROOTS. The signatures lead to roots that the caller chose. "
 
@@ -94,7 +95,9 @@ def _sentence(finding: Finding) -> str:
 def _short(value: str | None) -> str:
     if value is None:
         return ""
-    return value if len(value) <= _LONGEST_VALUE else f"{value[:16]}…{value[-4:]}"
+    if len(value) <= _LONGEST_VALUE or " " in value:
+        return value
+    return f"{value[:16]}…{value[-4:]}"
 
 
 def _refused(finding: Finding) -> str:

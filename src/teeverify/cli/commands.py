@@ -93,7 +93,11 @@ def _one(
 
 def _print_one(outcome: AttestationResult | TeeVerifyError, options: argparse.Namespace) -> int:
     if isinstance(outcome, TeeVerifyError):
-        text = json.dumps(error_dict(outcome), indent=2) if options.json else error_summary(outcome)
+        text = (
+            json.dumps(error_dict(outcome, simulated=bool(options.unsafe_test_roots)), indent=2)
+            if options.json
+            else error_summary(outcome)
+        )
         print(text)
         return outcome.exit_code
     print_result(outcome, as_json=options.json, everything=options.all)
@@ -109,7 +113,14 @@ def _print_many(
     worst = next(code for code in _WORST_FIRST if code in codes)
     if options.json:
         items = [
-            {**(error_dict(o) if isinstance(o, TeeVerifyError) else o.to_dict()), "source": source}
+            {
+                **(
+                    error_dict(o, simulated=bool(options.unsafe_test_roots))
+                    if isinstance(o, TeeVerifyError)
+                    else o.to_dict()
+                ),
+                "source": source,
+            }
             for source, o in zip(sources, outcomes, strict=True)
         ]
         print(json.dumps({"schema": "teeverify.results/1", "exit_code": worst, "results": items}))
@@ -169,6 +180,8 @@ def _pin(options: argparse.Namespace) -> int:
         options.source, at=options.at, nonce=options.nonce, dialect=options.dialect
     )
     seen = ReferenceValues.pin(result.identities, seen=f"{now():%Y-%m-%d}")
+    if result.simulated:
+        print("# SIMULATED: this is the code of a simulated machine.")
     print("# Pinned from what was seen, which proves nothing about the code.")
     print("# A verdict stays a warning until reviewed_by says who looked at it.")
     print('extends = "genuine"')

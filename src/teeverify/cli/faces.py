@@ -33,16 +33,25 @@ def error_summary(error: TeeVerifyError) -> str:
     return f"{head}: {printable(str(error))}"
 
 
-def error_dict(error: TeeVerifyError) -> dict[str, Any]:
-    """The JSON form of a source that could not be read as evidence."""
+def error_dict(error: TeeVerifyError, *, simulated: bool = False) -> dict[str, Any]:
+    """The JSON form of a source that could not be read as evidence.
+
+    Args:
+        error: Why not.
+        simulated: Whether test roots were given.
+    """
     undecided = error.exit_code == EXIT_UNDECIDED
     return {
-        "schema": "teeverify.result/1",
+        "schema": "teeverify.result/1-simulated" if simulated else "teeverify.result/1",
         "summary": error_summary(error),
         "tier": "none" if undecided else "contraindicated",
         "satisfied": False,
         "exit_code": error.exit_code,
-        "simulated": False,
+        "simulated": simulated,
+        "scope": None,
+        "kind": None,
+        "claims": {},
+        "findings": [],
         "error": {
             "class": type(error).__name__,
             "id": error.id,
