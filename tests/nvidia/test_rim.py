@@ -6,6 +6,7 @@ import re
 from datetime import timedelta
 
 import pytest
+from cryptography.x509 import verification
 
 from teeverify import nvidia
 from teeverify.errors import (
@@ -475,6 +476,8 @@ def test_claims_are_made_by_verifying():
 def test_signxml_agrees_about_a_forged_one(good, vendor):
     """What the simulator writes is what another implementation of XML signatures verifies."""
     signxml = pytest.importorskip("signxml")
+    if not hasattr(verification, "ExtensionPolicy"):
+        pytest.skip("this signxml needs cryptography 45")
     certificate = vendor.rim_signers.leaf.certificate
     verified = signxml.XMLVerifier().verify(good, x509_cert=certificate)
     assert verified.signed_xml is not None

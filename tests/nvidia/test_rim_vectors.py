@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.x509 import verification
 
 from teeverify import nvidia
 from teeverify.clock import parse_time
@@ -96,6 +97,8 @@ def test_canonical_form_as_lxml(vectors, name):
 def test_signxml_agrees(vectors, name):
     """The same verdict, and the same golden values, as another implementation of the standard."""
     signxml = pytest.importorskip("signxml")
+    if not hasattr(verification, "ExtensionPolicy"):
+        pytest.skip("this signxml needs cryptography 45")
     raw = manifest(vectors, name)
     ours = parse_xml(raw, field="rim", id="rim.form")
     texts = [one.text for one in ours.walk() if one.local == "X509Certificate"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 from datetime import timedelta
 
 import pytest
@@ -109,8 +110,10 @@ def test_a_library_that_refuses_serial_number_0(each, monkeypatch):
         return certificate
 
     monkeypatch.setattr(x509, "load_der_x509_certificate", strict)
-    with pytest.raises(ValueError, match="positive"), pytest.warns(match="serial"):
-        x509.load_der_x509_certificate(each.amd.vcek)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # releases warn of it, or do not yet
+        with pytest.raises(ValueError, match="positive"):
+            x509.load_der_x509_certificate(each.amd.vcek)
     for signer in ("VCEK", "VLEK"):
         assert each.verify(each.amd.report(signer=signer))
 
