@@ -164,7 +164,7 @@ def test_it_cannot_be_copied_with_changes(bad):
     with pytest.raises((ConfigurationError, ValueError, TypeError)):
         dataclasses.replace(bad, exit_code=0, tier="affirming")
     if hasattr(copy, "replace"):
-        with pytest.raises(ConfigurationError):
+        with pytest.raises((ConfigurationError, ValueError, TypeError)):
             copy.replace(bad, exit_code=0)
     with pytest.raises(dataclasses.FrozenInstanceError):
         bad.exit_code = 0

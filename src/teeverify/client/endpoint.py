@@ -188,9 +188,11 @@ def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    # From Python 3.13 on an IPv4 address mapped into IPv6 counts too; here it never does.
+    return address.is_loopback and getattr(address, "ipv4_mapped", None) is None
 
 
 def _refuse(message: str, got: str, want: str) -> NoReturn:
