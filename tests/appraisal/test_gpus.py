@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from datetime import timedelta
 
 import pytest
 
-from teeverify import nvidia
+from teeverify import Evidence, nvidia
 from teeverify.appraisal import Outcome, Policy, Severity
 
 OTHER = {"driver": {"values": [[bytes(48)]] * 64}}
@@ -164,3 +165,32 @@ def test_half_of_a_machine(bare, stage, preset, code, part):
 
 def test_gpus_without_protected_pcie_need_no_switches(stage):
     assert "gpu.switches" not in {f.id for f in stage.appraise().findings}
+
+
+# --- revocation, live -----------------------------------------------------------------------------
+
+
+def live(stage, **recorded):
+    """What was recorded, as if it had been fetched just now."""
+    evidence = Evidence.load(stage.capture(**recorded))
+    return dataclasses.replace(evidence, live=True, recorded_at=None)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "outcome", "exit_code"),
+    [
+        ({"nras": {}}, Outcome.ABSENT, 3),
+        ({"nras": {"claims_version": "3.0"}}, Outcome.ASSERTED, 0),
+        ({"nras": {}, "ocsp": {}}, Outcome.PROVEN, 0),
+    ],
+)
+def test_live_somebody_must_speak_of_revocation(stage, recorded, outcome, exit_code):
+    result = stage.appraise(live(stage, **recorded), at=stage.endpoint.at)
+    assert (result.finding("gpu.revocation").outcome, result.exit_code) == (outcome, exit_code)
+
+
+def test_live_revocation_can_be_waived_by_name(stage):
+    policy = Policy.genuine().replace(require={"gpu.revocation": "note"})
+    result = stage.appraise(live(stage, nras={}), at=stage.endpoint.at, policy=policy)
+    assert result.finding("gpu.revocation").severity is Severity.INFORMS
+    assert result.exit_code == 0

@@ -170,6 +170,8 @@ def _severity(seen: Observation, level: Level) -> tuple[Severity, int]:
         seen.hard or not isinstance(seen.error, AppraisalFailed)
     ):
         return Severity.REFUSES, _refusal(seen, EXIT_WRONG)
+    if seen.hard and level != "note":
+        return Severity.REFUSES, _refusal(seen, EXIT_UNDECIDED)
     enough: Mapping[Outcome, tuple[Level, ...]] = {
         Outcome.PROVEN: ("note", "warn", "asserted", "proven"),
         Outcome.ASSERTED: ("note", "warn", "asserted"),

@@ -59,7 +59,8 @@ class Observation:
         hint: What to do, as a sentence.
         concern: The check itself asks for a warning although it passed.
         hard: A failure that refuses whatever level the policy sets: it contradicts what the user
-            said.
+            said. Or something missing that could be had now, and so is needed at any level but
+            ``note``.
     """
 
     id: str

@@ -157,7 +157,7 @@ def _subject(examined: Examined, answer: SignedAnswer | None, scope: Scope) -> s
     machine = _machine_words(verified)
     machine = " with ".join(part for part in (machine, devices) if part)
     if scope == "evidence":
-        return f"this is {machine or 'a component'}"
+        return f"this is evidence of {machine or 'a component'}"
     key = answer.signer.short if answer and answer.signer else _bound_key(examined)
     if scope == "answer":
         known = any(

@@ -201,6 +201,13 @@ def revocation(subject: Subject) -> Iterator[Observation]:
                 by=_nras(subject),
                 subject=label,
             )
+        elif subject.examined.evidence.live:
+            error = EndorsementUnavailable(
+                "nothing says whether the GPUs' certificates were revoked",
+                id="gpu.revocation",
+                hint="Pass --endorsements PATH with NVIDIA's OCSP answers of today.",
+            )
+            yield Observation.failed(error, subject=label, hard=True)
         else:
             missing = machine.firmware.missing.get("ocsp.present")
             yield Observation.absent(
