@@ -12,6 +12,7 @@ import pytest
 
 from teeverify import tdx
 from teeverify.crypto import ecdsa
+from teeverify.endorsements.remembered import Dated
 from teeverify.errors import (
     ChainInvalid,
     ConfigurationError,
@@ -22,7 +23,6 @@ from teeverify.errors import (
     TeeVerifyError,
 )
 from teeverify.simulator.intel import Intel, write_capture, write_plain
-from teeverify.tdx.collateral import Dated
 
 DAY = timedelta(days=1)
 OTHER = "b0c06f000000"

@@ -13,6 +13,7 @@ from teeverify.clock import parse_time, show_time
 from teeverify.crypto.certificates import Certificate, foreign_root_hint, verify_path
 from teeverify.crypto.crl import Crl, verify_crl_of_anchor
 from teeverify.crypto.signed import PSS_ALGORITHMS, IssuerKey, load_issuer_key, verify_signed
+from teeverify.endorsements.remembered import Dated
 from teeverify.errors import (
     ChainInvalid,
     EndorsementInvalid,
@@ -23,7 +24,7 @@ from teeverify.roots import Roots, TrustAnchor
 from teeverify.roots.amd import AMD_INTERMEDIATES
 from teeverify.snp.certificates import Leaf, authority_names, common_name
 from teeverify.snp.checks import CRL
-from teeverify.snp.endorsements import Dated, Endorsements
+from teeverify.snp.endorsements import Endorsements
 from teeverify.snp.product import Product
 from teeverify.snp.report import Signer
 

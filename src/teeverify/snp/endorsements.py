@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Generic, TypeVar, cast
 
+from teeverify.endorsements.remembered import Remembering
 from teeverify.errors import ConfigurationError
 from teeverify.snp.recorded import Found, read_bytes, read_path
 
-__all__ = ["Dated", "Endorsements"]
-
-T = TypeVar("T")
-_MAX_REMEMBERED = 256
+__all__ = ["Endorsements"]
 
 
-@dataclass(frozen=True, slots=True)
-class Dated(Generic[T]):
-    """Something verified, and the span in which that stays true.
-
-    Attributes:
-        value: What was verified.
-        not_before: The latest of the dates from which its parts are valid.
-        not_after: The earliest of the dates until which its parts are valid.
-    """
-
-    value: T
-    not_before: datetime
-    not_after: datetime
-
-
-class Endorsements:
+class Endorsements(Remembering):
     """AMD's certificates and revocation lists: untrusted until a report is verified.
 
     What a verification has proved about them stays on this object, under the trust anchors it was
@@ -43,11 +22,11 @@ class Endorsements:
         found: The pieces; :meth:`load` reads them.
     """
 
-    __slots__ = ("_verified", "found")
+    __slots__ = ("found",)
 
     def __init__(self, found: Found) -> None:
+        super().__init__()
         self.found = found
-        self._verified: dict[Hashable, Dated[object]] = {}
 
     @classmethod
     def load(cls, source: str | bytes | Path) -> Endorsements:
@@ -75,24 +54,6 @@ class Endorsements:
     def union(cls, *several: Endorsements) -> Endorsements:
         """Put several into one; what was verified of them is verified again."""
         return cls(Found.union(one.found for one in several))
-
-    def remember(self, key: Hashable, at: datetime, verify: Callable[[], Dated[T]]) -> Dated[T]:
-        """Give what was verified under this key, or verify it now.
-
-        Args:
-            key: Everything that the outcome depends on but the time; equal keys must mean equal
-                inputs of one kind of verification.
-            at: The time for which it must hold.
-            verify: Verifies at ``at``; raises, or returns what was proved and for how long.
-        """
-        known = self._verified.get(key)
-        if known is not None and known.not_before <= at <= known.not_after:
-            return cast("Dated[T]", known)
-        fresh = verify()
-        if len(self._verified) >= _MAX_REMEMBERED:
-            self._verified.clear()
-        self._verified[key] = cast("Dated[object]", fresh)
-        return fresh
 
     def __repr__(self) -> str:
         """What is there, by number."""

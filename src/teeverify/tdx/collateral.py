@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Generic, TypeVar, cast
 
 from teeverify.endorsements import Answer
+from teeverify.endorsements.remembered import Remembering
 from teeverify.errors import ConfigurationError
 from teeverify.tdx.pool import Pool
 from teeverify.tdx.recorded import read_answer, read_json, read_path
 
-__all__ = ["Dated", "Endorsements"]
-
-T = TypeVar("T")
-_MAX_REMEMBERED = 256
+__all__ = ["Endorsements"]
 
 
-@dataclass(frozen=True, slots=True)
-class Dated(Generic[T]):
-    """Something verified, and the span in which that stays true.
-
-    Attributes:
-        value: What was verified.
-        not_before: The latest of the dates from which its parts are valid.
-        not_after: The earliest of the dates until which its parts are valid.
-    """
-
-    value: T
-    not_before: datetime
-    not_after: datetime
-
-
-class Endorsements:
+class Endorsements(Remembering):
     """Intel's TCB infos, QE identities and revocation lists: untrusted until a quote is verified.
 
     What a verification has proved about them stays on this object, under the trust anchors it was
@@ -45,11 +24,11 @@ class Endorsements:
         pool: The pieces; :meth:`load` reads them.
     """
 
-    __slots__ = ("_verified", "pool")
+    __slots__ = ("pool",)
 
     def __init__(self, pool: Pool) -> None:
+        super().__init__()
         self.pool = pool
-        self._verified: dict[Hashable, Dated[object]] = {}
 
     @classmethod
     def load(cls, source: str | bytes | Path) -> Endorsements:
@@ -91,24 +70,6 @@ class Endorsements:
     def union(cls, *several: Endorsements) -> Endorsements:
         """Put several into one; what was verified of them is verified again."""
         return cls(Pool.union(one.pool for one in several))
-
-    def remember(self, key: Hashable, at: datetime, verify: Callable[[], Dated[T]]) -> Dated[T]:
-        """Give what was verified under this key, or verify it now.
-
-        Args:
-            key: Everything that the outcome depends on but the time; equal keys must mean equal
-                inputs of one kind of verification.
-            at: The time for which it must hold.
-            verify: Verifies at ``at``; raises, or returns what was proved and for how long.
-        """
-        known = self._verified.get(key)
-        if known is not None and known.not_before <= at <= known.not_after:
-            return cast("Dated[T]", known)
-        fresh = verify()
-        if len(self._verified) >= _MAX_REMEMBERED:
-            self._verified.clear()
-        self._verified[key] = cast("Dated[object]", fresh)
-        return fresh
 
     def __repr__(self) -> str:
         """What is there, by number."""

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from teeverify.crypto.crl import Crl, require_not_revoked
+from teeverify.endorsements.remembered import Dated
 from teeverify.errors import EndorsementInvalid, EndorsementUnavailable
 from teeverify.roots import Roots, TrustAnchor
 from teeverify.tdx import issuers
-from teeverify.tdx.collateral import Dated, Endorsements
+from teeverify.tdx.collateral import Endorsements
 from teeverify.tdx.documents import QE_IDENTITY, TCB_INFO, QeIdentity, TcbInfo, Tee
 from teeverify.tdx.issuers import PckChain
 from teeverify.tdx.pool import Wanted, choose

@@ -25,6 +25,7 @@ from teeverify.crypto.certificates import (
 from teeverify.crypto.crl import Crl, require_not_revoked, verify_crl
 from teeverify.crypto.ecdsa import verify_raw
 from teeverify.crypto.signed import load_issuer_key, verify_signed
+from teeverify.endorsements.remembered import Dated
 from teeverify.errors import (
     ChainInvalid,
     EndorsementInvalid,
@@ -32,7 +33,6 @@ from teeverify.errors import (
     SignatureInvalid,
 )
 from teeverify.roots import TrustAnchor
-from teeverify.tdx.collateral import Dated
 from teeverify.tdx.documents import QeIdentity, TcbInfo
 from teeverify.tdx.pck import SGX_EXTENSION, PckExtension, parse_pck_extension
 
