@@ -13,6 +13,7 @@ DECODERS = {
 }  # fmt: skip
 JSON_DECODERS = {"json.load", "json.loads", "json.JSONDecoder"}
 MAY_DECODE = {
+    "bench": "reads times and counts, and decides nothing",
     "encoding": "is the strict decoder",
     "simulator": "reads what it wrote itself",
     "roots/vendors.py": "decodes only its own constants",

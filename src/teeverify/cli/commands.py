@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from teeverify.appraisal import AttestationResult, Policy, ReferenceValues
 from teeverify.appraisal.checks import CATALOG
 from teeverify.appraisal.observation import CLAIM_QUESTIONS
+from teeverify.cli.bench import bench
 from teeverify.cli.demo import demo
 from teeverify.cli.endorsements import endorsements
 from teeverify.cli.faces import error_dict, error_summary, print_result, use_colour
@@ -211,5 +212,6 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "endorsements": endorsements,
     "measure": measure_command,
     "providers": _providers,
+    "bench": bench,
     "demo": _demo,
 }

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from teeverify import __version__
+from teeverify.cli.bench import add_bench
 from teeverify.cli.endorsements import add_endorsements
 from teeverify.cli.measure import add_measure
 from teeverify.cli.serve import add_serve
@@ -67,6 +68,13 @@ def build_parser() -> argparse.ArgumentParser:
             help="compute the measurement that a VM must have",
             description="Compute the measurement that a VM must have, from what it is launched "
             "with.",
+        )
+    )
+    add_bench(
+        commands.add_parser(
+            "bench",
+            help="measure what verified inference costs",
+            description="Measure what verified confidential inference costs.",
         )
     )
     _simple(commands, "providers", "list the providers, and what each can prove")

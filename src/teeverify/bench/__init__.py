@@ -1,0 +1,23 @@
+"""The benchmark: what confidential inference that is verified costs.
+
+It measures OpenAI-compatible endpoints side by side (raw vLLM, the same vLLM behind the reference
+server, two providers), in blocks whose order is random, and says of every difference how sure it
+is. ``teeverify bench run`` is its face.
+
+=================  ==========================================================================
+``workload``       what is asked: lengths, prompts
+``sample``         what one answer's bytes and their times of arrival say
+``load``           how it is asked: so many at once, or so many a second
+``pool``           the same in several processes, so that the client is not what is measured
+``metrics``        the formulas: from samples to the figures of a block
+``statistics``     intervals of paired blocks
+``plan``           what is measured, cell by cell
+``journal``        blocks on disk, so that an interrupted run goes on
+``run``            the experiment: order, warm-up, when to stop
+``environment``    what it ran on
+``overhead``       one result's overheads, and those of two that could not be interleaved
+``report``         Markdown, HTML, figures; the paper's tables beside
+``attest``         what attestation, signing and verification cost by themselves
+``up``             raw vLLM and the same vLLM behind the reference server
+=================  ==========================================================================
+"""

@@ -1,0 +1,110 @@
+"""An endpoint without an engine: streams tokens at known times.
+
+With no delay it shows how much load the benchmark itself can make; with a known one, whether the
+benchmark finds it. Each token leaves at a time counted from the request's arrival, not from the
+last token, so that a late timer does not add up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import selectors
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+__all__ = ["Timing", "fake_endpoint"]
+
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+_JOIN_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Seconds.
+
+    Attributes:
+        first: From the request's last byte to the first token.
+        step: From a token to the next.
+    """
+
+    first: float = 0.0
+    step: float = 0.0
+
+
+@contextlib.contextmanager
+def fake_endpoint(timing: Timing) -> Iterator[str]:
+    """Run one in a process of its own; gives its base URL."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_run, args=(theirs, timing), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield f"http://127.0.0.1:{ours.recv()}/v1"
+    finally:
+        process.terminate()
+        process.join(_JOIN_SECONDS)
+        ours.close()
+
+
+def _run(pipe: Connection, timing: Timing) -> None:
+    # epoll and poll wait whole milliseconds; select waits microseconds, for up to 1,000 streams.
+    exact = timing.first > 0 or timing.step > 0
+    selector = selectors.SelectSelector() if exact else selectors.DefaultSelector()
+    loop = asyncio.SelectorEventLoop(selector)
+    with contextlib.suppress(KeyboardInterrupt):
+        loop.run_until_complete(_serve(pipe, timing))
+
+
+async def _serve(pipe: Connection, timing: Timing) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        gone = (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
+        with contextlib.suppress(*gone):
+            while True:
+                await _answer(reader, writer, timing)
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, limit=2**20)
+    pipe.send(server.sockets[0].getsockname()[1])
+    await server.serve_forever()
+
+
+async def _answer(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, timing: Timing
+) -> None:
+    head = await reader.readuntil(b"\r\n\r\n")
+    lines = head.decode("latin-1").lower().split("\r\n")
+    fields = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
+    request = json.loads(await reader.readexactly(int(fields.get("content-length", "0"))))
+    loop = asyncio.get_running_loop()
+    arrived, count = loop.time(), request["max_tokens"]
+    writer.write(_HEAD)
+    for number in range(count):
+        due = arrived + timing.first + number * timing.step
+        if (wait := due - loop.time()) > 0:
+            await asyncio.sleep(wait)
+        writer.write(_TOKEN)
+        await writer.drain()
+    writer.write(_last(len(request["messages"][0]["content"].split()), count))
+    await writer.drain()
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def _event(**members: object) -> bytes:
+    event = {"id": "chatcmpl-fake", "object": "chat.completion.chunk", **members}
+    return b"data: " + json.dumps(event).encode() + b"\n\n"
+
+
+def _last(prompt: int, output: int) -> bytes:
+    usage = {"prompt_tokens": prompt, "completion_tokens": output}
+    return _chunk(_event(choices=[], usage=usage) + b"data: [DONE]\n\n") + b"0\r\n\r\n"
+
+
+_TOKEN = _chunk(_event(choices=[{"index": 0, "delta": {"content": " token"}}]))

@@ -1,0 +1,67 @@
+"""The report as one HTML file: no script, nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from teeverify.bench.document import Section, Table
+from teeverify.bench.figures import draw
+from teeverify.bench.report import compose
+from teeverify.bench.results import Result
+
+__all__ = ["write_html"]
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem;
+  color: #1a1a1a; background: #fff }
+table { border-collapse: collapse; margin: 1rem 0; font-size: .85rem; display: block;
+  overflow-x: auto }
+th, td { text-align: left; padding: .25rem .7rem; border-bottom: 1px solid #ddd;
+  vertical-align: top }
+td { font-variant-numeric: tabular-nums }
+svg { max-width: 100%; height: auto }
+h2 { margin-top: 2.5rem; border-bottom: 2px solid #3b6ea8 }
+"""
+_STRONG = re.compile(r"\*\*(.+?)\*\*")
+
+
+def write_html(results: Sequence[Result], path: Path) -> None:
+    """Write the report with its figures.
+
+    Raises:
+        ConfigurationError: The packages of ``[bench]`` are missing.
+    """
+    sections = compose(results)
+    body = "\n".join(_section(section, level) for level, section in enumerate(sections))
+    title = html.escape(sections[0].title)
+    path.write_text(
+        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>{title}</title><style>{_STYLE}</style></head>\n<body>{body}</body></html>\n",
+        encoding="utf-8",
+    )
+
+
+def _section(section: Section, level: int) -> str:
+    tag = "h1" if level == 0 else "h2"
+    parts = [f"<{tag}>{html.escape(section.title)}</{tag}>"]
+    parts += [f"<p>{_paragraph(text)}</p>" for text in section.text]
+    parts += [draw(figure) for figure in section.figures]
+    parts += [_table(table) for table in section.tables]
+    return "\n".join(parts)
+
+
+def _paragraph(text: str) -> str:
+    return _STRONG.sub(r"<strong>\1</strong>", html.escape(text))
+
+
+def _table(table: Table) -> str:
+    header = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.header)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in table.rows
+    )
+    return f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>"

@@ -1,0 +1,104 @@
+"""Blocks on disk, one JSON line each, so that an interrupted run goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from teeverify.errors import ConfigurationError
+
+__all__ = ["Block", "Journal"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """What one target did in one block.
+
+    Attributes:
+        cell: The cell's id.
+        target: The target's name.
+        pair: Number of the block within its cell; one block of each target has it.
+        order: Which of the targets it was in this block, from 0.
+        started_at: Time of day (ISO 8601).
+        answers: Whole answers.
+        failed: Reasons of the others, with how many.
+        figures: By metric.
+        tokens: Tokens of the answers.
+        prompt_tokens: Tokens of the prompts; ``None`` where the endpoint does not count.
+        counted: ``usage``: by the endpoint; ``events``: by us, a token an event.
+        short: Answers of fewer tokens than were asked for.
+        verified: How many were verified, and what that cost.
+    """
+
+    cell: str
+    target: str
+    pair: int
+    order: int
+    started_at: str
+    answers: int
+    failed: dict[str, int] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
+    tokens: int = 0
+    prompt_tokens: int | None = None
+    counted: str = "usage"
+    short: int = 0
+    verified: dict[str, float] | None = None
+
+
+class Journal:
+    """The file of a run's blocks.
+
+    Args:
+        path: The file; made where there is none.
+        digest: The plan's; a file of another plan is refused.
+
+    Raises:
+        ConfigurationError: The file is of another plan, or none of ours.
+    """
+
+    def __init__(self, path: Path, digest: str) -> None:
+        self._path = path
+        self.blocks: list[Block] = []
+        if path.exists():
+            self._load(digest)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._append({"plan": digest})
+
+    def add(self, block: Block) -> None:
+        """Keep one block, on disk before anything else is measured."""
+        self._append(asdict(block))
+        self.blocks.append(block)
+
+    def of(self, cell: str) -> list[Block]:
+        """The blocks of one cell."""
+        return [block for block in self.blocks if block.cell == cell]
+
+    def _append(self, record: dict[str, object]) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _load(self, digest: str) -> None:
+        # A run that was killed while it wrote leaves a last line without an end: it is dropped.
+        text = self._path.read_text(encoding="utf-8")
+        whole, _, rest = text.rpartition("\n")
+        try:
+            first, *others = [json.loads(line) for line in whole.split("\n")]
+            self.blocks = [Block(**record) for record in others]
+            known = first["plan"]
+        except (ValueError, TypeError, KeyError):
+            raise ConfigurationError(
+                f"{self._path.name} is no journal of a benchmark", id="usage.bench"
+            ) from None
+        if known != digest:
+            raise ConfigurationError(
+                f"{self._path.name} belongs to another plan",
+                id="usage.bench",
+                hint="Give another --out, or the flags that it was started with.",
+            )
+        if rest:
+            self._path.write_text(whole + "\n", encoding="utf-8")

@@ -1,0 +1,171 @@
+"""How it is asked: so many requests at once (closed loop), or so many a second (open loop)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from teeverify.bench.sample import Sample, read_stream
+from teeverify.bench.workload import Ask
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["Load", "Target", "generate"]
+
+_LONGEST_ANSWER = 32 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """An endpoint that is measured.
+
+    Attributes:
+        name: Its name in tables.
+        url: Its base URL, as the OpenAI SDK takes it.
+        model: The model that it is asked for.
+        api_key: Sent as a bearer token, and written nowhere.
+    """
+
+    name: str
+    url: str
+    model: str
+    api_key: str | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers of each request."""
+        own = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        return own if self.api_key is None else {**own, "Authorization": f"Bearer {self.api_key}"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How many requests are under way, or how many are sent a second.
+
+    Attributes:
+        batch: Requests under way at each moment (closed loop); of an open loop, no more than this.
+        rate: Requests a second, at times of a Poisson process; ``None`` for a closed loop.
+    """
+
+    batch: int
+    rate: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name in tables."""
+        return f"batch {self.batch}" if self.rate is None else f"{self.rate:g} a second"
+
+    def share(self, part: int, parts: int) -> Load:
+        """What one of several processes does of it."""
+        batch = self.batch // parts + (part < self.batch % parts)
+        return Load(batch=batch, rate=None if self.rate is None else self.rate / parts)
+
+
+async def generate(
+    target: Target,
+    asks: Sequence[Ask],
+    load: Load,
+    *,
+    timeout: float,
+    keep: bool,
+    seed: str = "",
+) -> list[Sample]:
+    """Send the requests and read the answers.
+
+    Nothing is parsed while answers arrive: pieces and their times are kept, and read afterwards.
+
+    Args:
+        target: Where to.
+        asks: The requests, in this order.
+        load: How many at once, or how many a second.
+        timeout: Seconds for one answer.
+        keep: Whether samples keep the bytes of request and answer.
+        seed: Settles the times of an open loop.
+    """
+    import aiohttp  # noqa: PLC0415 -- an extra
+
+    connector = aiohttp.TCPConnector(limit=0, force_close=False)
+    limits = aiohttp.ClientTimeout(total=timeout)
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=limits, headers=target.headers, auto_decompress=False
+    ) as session:
+        sender = _Sender(session, target, keep=keep)
+        if load.rate is None:
+            return await _closed(sender, asks, load.batch)
+        return await _open(sender, asks, load, seed)
+
+
+async def _closed(sender: _Sender, asks: Sequence[Ask], batch: int) -> list[Sample]:
+    waiting = iter(asks)
+    samples: list[Sample] = []
+
+    async def one() -> None:
+        for ask in waiting:
+            samples.append(await sender.send(ask))  # noqa: PERF401 -- shared with the others
+
+    await asyncio.gather(*(one() for _ in range(min(batch, len(asks)))))
+    return samples
+
+
+async def _open(sender: _Sender, asks: Sequence[Ask], load: Load, seed: str) -> list[Sample]:
+    times = random.Random(seed)  # noqa: S311 -- no secret
+    room = asyncio.Semaphore(load.batch)
+    loop = asyncio.get_running_loop()
+    at, rate = loop.time(), load.rate or 1.0
+
+    async def one(ask: Ask) -> Sample:
+        async with room:
+            return await sender.send(ask)
+
+    tasks = []
+    for ask in asks:
+        at += times.expovariate(rate)
+        await asyncio.sleep(max(0.0, at - loop.time()))
+        tasks.append(asyncio.create_task(one(ask)))
+    return list(await asyncio.gather(*tasks))
+
+
+class _Sender:
+    """Sends one request and keeps what comes back, and when."""
+
+    def __init__(self, session: aiohttp.ClientSession, target: Target, *, keep: bool) -> None:
+        import aiohttp  # noqa: PLC0415 -- an extra
+
+        self._session = session
+        self._url = f"{target.url.rstrip('/')}/chat/completions"
+        self._model = target.model
+        self._keep = keep
+        self._errors = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
+
+    async def send(self, ask: Ask) -> Sample:
+        body = ask.body(self._model)
+        sent = time.perf_counter()
+        pieces: list[tuple[float, bytes]] = []
+        try:
+            why = await self._receive(body, pieces)
+        except self._errors as error:
+            why = type(error).__name__
+        if why is not None:
+            ended = time.perf_counter()
+            return Sample(sent=sent, ended=ended, wanted=ask.output_tokens, error=why)
+        sample = read_stream(pieces, sent=sent, ended=pieces[-1][0], wanted=ask.output_tokens)
+        if not self._keep:
+            return sample
+        return replace(sample, request=body, response=b"".join(piece for _, piece in pieces))
+
+    async def _receive(self, body: bytes, pieces: list[tuple[float, bytes]]) -> str | None:
+        size = 0
+        async with self._session.post(self._url, data=body, allow_redirects=False) as response:
+            if response.status != 200:  # noqa: PLR2004
+                return f"HTTP {response.status}"
+            async for piece in response.content.iter_any():
+                pieces.append((time.perf_counter(), piece))
+                size += len(piece)
+                if size > _LONGEST_ANSWER:
+                    return "the answer is too long"
+        return None if pieces else "the answer is empty"

@@ -1,0 +1,130 @@
+"""From blocks to what a reader wants to know: figures, overheads, tolls, each with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from teeverify.bench.journal import Block
+from teeverify.bench.metrics import METRICS, Metric
+from teeverify.bench.statistics import (
+    Interval,
+    mean_interval,
+    paired_difference,
+    paired_ratio,
+    welch_ratio,
+)
+
+__all__ = ["Comparison", "Row", "compare_cell", "compare_runs", "say_overhead", "summarize"]
+
+# What a toll is counted in: a token's and a request's milliseconds.
+_TOLLS = ("tpot", "ttft", "e2e")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One metric of one target in one cell."""
+
+    metric: Metric
+    value: Interval
+    blocks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """How one metric of a target differs from the baseline's.
+
+    Attributes:
+        metric: Which.
+        overhead: How much worse, as a share of the baseline.
+        toll: How many milliseconds more; of times only, and of paired blocks only.
+        blocks: Pairs of blocks.
+    """
+
+    metric: Metric
+    overhead: Interval
+    toll: Interval | None
+    blocks: int
+
+
+def summarize(blocks: Sequence[Block], target: str) -> list[Row]:
+    """Every metric of one target in the blocks of one cell."""
+    rows = []
+    for metric in METRICS:
+        values = [
+            block.figures[metric.id]
+            for block in blocks
+            if block.target == target and metric.id in block.figures
+        ]
+        if values:
+            rows.append(Row(metric=metric, value=mean_interval(values), blocks=len(values)))
+    return rows
+
+
+def compare_cell(blocks: Sequence[Block], base: str, other: str) -> list[Comparison]:
+    """Every metric of ``other`` against ``base``, in paired blocks of one cell."""
+    found = []
+    for metric in METRICS:
+        pairs = _pairs(blocks, base, other, metric.id)
+        if not pairs:
+            continue
+        ours, theirs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        found.append(
+            Comparison(
+                metric=metric,
+                overhead=paired_ratio(ours, theirs, rate=metric.rate),
+                toll=paired_difference(ours, theirs) if metric.id in _TOLLS else None,
+                blocks=len(pairs),
+            )
+        )
+    return found
+
+
+def compare_runs(base: Sequence[Block], other: Sequence[Block]) -> list[Comparison]:
+    """Every metric of two runs that could not be interleaved, in blocks of one cell.
+
+    The interval is of the blocks' spread within each run (Welch). What differs between two starts
+    of the same machine is not in it, and no single pair of runs can say how much that is.
+    """
+    found = []
+    for metric in METRICS:
+        ours = [block.figures[metric.id] for block in base if metric.id in block.figures]
+        theirs = [block.figures[metric.id] for block in other if metric.id in block.figures]
+        if ours and theirs:
+            overhead = welch_ratio(ours, theirs, rate=metric.rate)
+            found.append(
+                Comparison(
+                    metric=metric,
+                    overhead=overhead,
+                    toll=None,
+                    blocks=min(len(ours), len(theirs)),
+                )
+            )
+    return found
+
+
+def say_overhead(overhead: Interval) -> str:
+    """An overhead in words: never a negative one, and none where the noise is larger."""
+    if math.isinf(overhead.half) or math.isnan(overhead.half):
+        return "not enough blocks to say"
+    if not overhead.clear:
+        most = max(abs(overhead.low), abs(overhead.high))
+        return f"not distinguishable from 0 (±{most:.2%})"
+    if overhead.high < 0:
+        return f"none: {-overhead.middle:.2%} better [{-overhead.high:.2%} to {-overhead.low:.2%}]"
+    return f"{overhead.middle:.2%} [{overhead.low:.2%} to {overhead.high:.2%}]"
+
+
+def _pairs(
+    blocks: Sequence[Block], base: str, other: str, metric: str
+) -> list[tuple[float, float]]:
+    by_pair: dict[int, dict[str, float]] = {}
+    for block in blocks:
+        if metric in block.figures:
+            by_pair.setdefault(block.pair, {})[block.target] = block.figures[metric]
+    return [
+        (both[base], both[other])
+        for _, both in sorted(by_pair.items())
+        if base in both and other in both
+    ]

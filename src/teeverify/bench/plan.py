@@ -1,0 +1,118 @@
+"""What is measured: cells, each a workload under a load, and how long."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from teeverify.bench.load import Load, Target
+from teeverify.bench.workload import Workload
+from teeverify.errors import ConfigurationError
+
+__all__ = ["Cell", "Plan", "cells_of"]
+
+_MIN_TARGETS = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A workload under a load: a row of the report."""
+
+    workload: Workload
+    load: Load
+
+    @property
+    def id(self) -> str:
+        """Its name in results."""
+        return f"{self.workload.name}, {self.load.name}"
+
+    @property
+    def headline(self) -> str:
+        """The metric that its overhead is about.
+
+        One stream: how fast it decodes. Several: answers a second. At a given rate: the latency,
+        for the answers a second are given.
+        """
+        if self.load.rate is not None:
+            return "e2e"
+        return "tps" if self.load.batch == 1 else "qps"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The whole experiment.
+
+    Attributes:
+        targets: The endpoints; the first is the baseline.
+        cells: What is measured of each.
+        block_seconds: About how long a block takes.
+        budget_seconds: After so long a cell ends, narrow interval or not.
+        narrow: A cell ends when half its interval is at most this share of the baseline.
+        min_blocks: Blocks of each target that a cell has at least.
+        timeout: Seconds for one answer.
+        verify: Names of the targets whose every answer is verified.
+        seed: Settles prompts and order.
+    """
+
+    targets: tuple[Target, ...]
+    cells: tuple[Cell, ...]
+    block_seconds: float = 3.0
+    budget_seconds: float = 60.0
+    narrow: float = 0.005
+    min_blocks: int = 5
+    timeout: float = 600.0
+    verify: frozenset[str] = frozenset()
+    seed: str = "teeverify"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured.
+
+        Raises:
+            ConfigurationError: No target, or two of one name, or a name that none has.
+        """
+        names = [target.name for target in self.targets]
+        if len(names) < _MIN_TARGETS or len(set(names)) != len(names):
+            raise ConfigurationError(
+                "each target needs a name of its own", id="usage.bench", got=", ".join(names)
+            )
+        unknown = sorted(self.verify - set(names))
+        if unknown:
+            raise ConfigurationError(
+                "no target has this name",
+                id="usage.bench",
+                got=", ".join(unknown),
+                want=", ".join(names),
+            )
+
+    @property
+    def digest(self) -> str:
+        """What makes two runs the same experiment: an interrupted one goes on only with itself."""
+        return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
+
+    def describe(self) -> dict[str, object]:
+        """The plan in a result's JSON; without keys of anybody's."""
+        return {
+            "targets": [{"name": t.name, "url": t.url, "model": t.model} for t in self.targets],
+            "cells": [
+                {
+                    "id": cell.id,
+                    "about": cell.workload.about,
+                    "load": cell.load.name,
+                    "headline": cell.headline,
+                }
+                for cell in self.cells
+            ],
+            "block_seconds": self.block_seconds,
+            "budget_seconds": self.budget_seconds,
+            "narrow": self.narrow,
+            "min_blocks": self.min_blocks,
+            "verify": sorted(self.verify),
+            "seed": self.seed,
+        }
+
+
+def cells_of(workloads: Sequence[Workload], loads: Sequence[Load]) -> tuple[Cell, ...]:
+    """Every workload under every load."""
+    return tuple(Cell(workload=w, load=load) for w in workloads for load in loads)

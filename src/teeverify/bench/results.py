@@ -1,0 +1,151 @@
+"""A run's result: one JSON file that holds everything that its report says."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from teeverify.bench.journal import Block
+from teeverify.bench.metrics import METRICS
+from teeverify.bench.overhead import compare_cell, say_overhead, summarize
+from teeverify.bench.statistics import Interval
+from teeverify.errors import ConfigurationError
+
+__all__ = ["SCHEMA", "Result", "load_result", "write_result"]
+
+SCHEMA = "teeverify.bench/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A run, as it was measured.
+
+    Attributes:
+        title: What was run, in the operator's words.
+        plan: What was to be measured.
+        host: Where the benchmark ran (``environment``).
+        model: The model's shape and weights, as far as was said.
+        targets: Of each target: engine's version, attestation, notes.
+        blocks: What was measured.
+        ceiling: What the benchmark itself can do, against an endpoint without an engine.
+    """
+
+    title: str
+    plan: Mapping[str, object]
+    host: Mapping[str, object]
+    model: Mapping[str, object]
+    targets: Mapping[str, Mapping[str, object]]
+    blocks: Sequence[Block]
+    ceiling: Mapping[str, float]
+
+    @property
+    def names(self) -> list[str]:
+        """The targets, the baseline first."""
+        return list(self.targets)
+
+    @property
+    def cells(self) -> list[str]:
+        """The cells that hold a block, in the order of the plan."""
+        return list(dict.fromkeys(block.cell for block in self.blocks))
+
+    def headline(self, cell: str) -> str:
+        """The metric that a cell's overhead is about."""
+        planned = self.plan["cells"]
+        if not isinstance(planned, list):
+            raise TypeError
+        return str(next(each["headline"] for each in planned if each["id"] == cell))
+
+    def of(self, cell: str) -> list[Block]:
+        """The blocks of one cell."""
+        return [block for block in self.blocks if block.cell == cell]
+
+    @property
+    def tee(self) -> str:
+        """Whether confidential computing was on: only verified evidence may say yes."""
+        said = [target.get("attestation") for target in self.targets.values()]
+        proven = [
+            each
+            for each in said
+            if isinstance(each, Mapping) and not each.get("simulated") and each.get("tier")
+        ]
+        if proven and len(proven) == len(self.targets):
+            return "TEE on: verified evidence of every target says so"
+        state = self.host.get("confidential_computing", "not known")
+        some = " (of some targets verified)" if proven else ""
+        return f"TEE not verified{some}; NVML on this host: confidential computing {state}"
+
+
+def write_result(result: Result, path: Path) -> None:
+    """Write a result, with its intervals computed, for machines."""
+    document = {
+        "schema": SCHEMA,
+        "title": result.title,
+        "tee": result.tee,
+        "plan": dict(result.plan),
+        "host": dict(result.host),
+        "model": dict(result.model),
+        "targets": {name: dict(each) for name, each in result.targets.items()},
+        "ceiling": dict(result.ceiling),
+        "metrics": [asdict(metric) for metric in METRICS],
+        "cells": {cell: _cell(result, cell) for cell in result.cells},
+        "blocks": [asdict(block) for block in result.blocks],
+    }
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def load_result(path: Path) -> Result:
+    """Read a result; its intervals are computed anew.
+
+    Raises:
+        ConfigurationError: No result of ours.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["schema"] != SCHEMA:
+            raise ValueError
+        return Result(
+            title=document["title"],
+            plan=document["plan"],
+            host=document["host"],
+            model=document["model"],
+            targets=document["targets"],
+            blocks=[Block(**block) for block in document["blocks"]],
+            ceiling=document["ceiling"],
+        )
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path.name} cannot be read", id="usage.bench", got=error.strerror
+        ) from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ConfigurationError(
+            f"{path.name} is no result of 'teeverify bench run'", id="usage.bench", want=SCHEMA
+        ) from None
+
+
+def _cell(result: Result, cell: str) -> dict[str, object]:
+    blocks, (base, *others) = result.of(cell), result.names
+    return {
+        "figures": {
+            name: {row.metric.id: _bounds(row.value) for row in summarize(blocks, name)}
+            for name in result.names
+        },
+        "overhead": {
+            name: {
+                each.metric.id: {
+                    **_bounds(each.overhead),
+                    "says": say_overhead(each.overhead),
+                    "toll_ms": None if each.toll is None else _bounds(each.toll),
+                    "pairs": each.blocks,
+                }
+                for each in compare_cell(blocks, base, name)
+            }
+            for name in others
+        },
+    }
+
+
+def _bounds(interval: Interval) -> dict[str, float | None]:
+    return {key: value if math.isfinite(value) else None for key, value in asdict(interval).items()}

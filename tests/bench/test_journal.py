@@ -1,0 +1,44 @@
+"""Blocks on disk: an interrupted run goes on, another plan's file is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from teeverify.bench.journal import Journal
+from teeverify.errors import ConfigurationError
+
+
+def test_what_was_measured_is_there_again(tmp_path, block):
+    path = tmp_path / "deep" / "blocks.jsonl"
+    blocks = [block(pair=0, figures={"tps": 1.5}), block(pair=1, failed={"HTTP 500": 2})]
+    journal = Journal(path, "plan")
+    for each in blocks:
+        journal.add(each)
+    assert Journal(path, "plan").blocks == blocks
+    assert Journal(path, "plan").of("another cell") == []
+
+
+def test_a_line_that_was_cut_is_dropped(tmp_path, block):
+    path = tmp_path / "blocks.jsonl"
+    Journal(path, "plan").add(block())
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"cell": "sho')
+    journal = Journal(path, "plan")
+    assert journal.blocks == [block()]
+    assert path.read_bytes() == whole
+    journal.add(block(pair=1))
+    assert len(Journal(path, "plan").blocks) == 2
+
+
+def test_another_plans_journal_is_refused(tmp_path):
+    Journal(tmp_path / "blocks.jsonl", "plan")
+    with pytest.raises(ConfigurationError, match="another plan"):
+        Journal(tmp_path / "blocks.jsonl", "other")
+
+
+@pytest.mark.parametrize("content", ["", "hello\n", "{}\n", '{"plan": "plan"}\n{"x": 1}\n'])
+def test_a_file_that_is_no_journal(tmp_path, content):
+    path = tmp_path / "blocks.jsonl"
+    path.write_text(content)
+    with pytest.raises(ConfigurationError, match="no journal"):
+        Journal(path, "plan")

@@ -1,0 +1,77 @@
+"""Intervals: known answers, and how often they hold what they should."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from teeverify.bench.overhead import say_overhead
+from teeverify.bench.statistics import (
+    Interval,
+    mean_interval,
+    paired_difference,
+    paired_ratio,
+    welch_ratio,
+)
+
+
+def test_the_mean_of_known_values():
+    # t at 99 % with 4 degrees of freedom is 4.604; the deviation of 1..5 is sqrt(2.5).
+    interval = mean_interval([1, 2, 3, 4, 5])
+    half = 4.604 * math.sqrt(2.5) / math.sqrt(5)
+    assert (interval.middle, interval.low, interval.high) == pytest.approx((3, 3 - half, 3 + half))
+
+
+def test_one_value_says_nothing():
+    assert math.isinf(mean_interval([1.0]).half)
+    assert say_overhead(mean_interval([1.0])) == "not enough blocks to say"
+
+
+def test_a_rate_that_falls_and_a_time_that_grows_are_overheads():
+    assert paired_ratio([100, 100], [90, 90], rate=True).middle == pytest.approx(0.1)
+    assert paired_ratio([100, 100], [110, 110], rate=False).middle == pytest.approx(0.1)
+    assert paired_difference([5, 6], [7, 8]).middle == pytest.approx(2)
+
+
+def test_a_slow_minute_that_slows_both_is_no_overhead():
+    base = [100, 50, 80, 100, 60, 90]
+    paired = paired_ratio(base, [0.99 * x for x in base], rate=True)
+    assert paired.middle == pytest.approx(0.01)
+    assert paired.half < 1e-9
+    assert welch_ratio(base, [0.99 * x for x in base], rate=True).half > 0.1
+
+
+@pytest.mark.parametrize(
+    ("interval", "words"),
+    [
+        ((0.02, 0.01, 0.03), "2.00% [1.00% to 3.00%]"),
+        ((0.002, -0.001, 0.005), "not distinguishable from 0 (±0.50%)"),
+        ((-0.002, -0.005, 0.001), "not distinguishable from 0 (±0.50%)"),
+        ((-0.02, -0.03, -0.01), "none: 2.00% better [1.00% to 3.00%]"),
+    ],
+)
+def test_overheads_in_words(interval, words):
+    middle, low, high = interval
+    said = say_overhead(Interval(middle=middle, low=low, high=high))
+    assert said == words
+    assert "-" not in said
+
+
+@pytest.mark.parametrize("blocks", [5, 12])
+def test_intervals_hold_the_true_value_even_when_a_run_stops_as_soon_as_it_likes(blocks):
+    """A run may stop at each block from the fifth on, once half the interval is 1 % or less."""
+    source = random.Random(7)
+    held = 0
+    for _ in range(2000):
+        base, other = [], []
+        for number in range(1, 40):
+            slow = source.gauss(1, 0.2)  # of this minute, for both
+            base.append(math.exp(slow + source.gauss(0, 0.01)))
+            other.append(math.exp(slow + math.log(0.98) + source.gauss(0, 0.01)))
+            if number >= blocks and paired_ratio(base, other, rate=True).half <= 0.01:
+                break
+        interval = paired_ratio(base, other, rate=True)
+        held += interval.low <= 0.02 <= interval.high
+    assert held >= 0.95 * 2000
