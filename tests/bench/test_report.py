@@ -73,7 +73,7 @@ def test_what_a_reader_must_know_first(result, block):
     assert "2 of 4 answers have fewer tokens" in text
     assert "does not count tokens" in text
     assert "ours counts 200 tokens in prompts in which raw counts 100" in text
-    assert "3 of 4 answers verified" in text
+    assert "**only 3 of 4 answers verified" in text
     assert "**It may have limited the load.**" in text
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 
 from teeverify.bench.document import Figure, Section, Table
 from teeverify.bench.journal import Block
@@ -269,12 +270,7 @@ def _notes(result: Result) -> Iterator[str]:
         blocks = [block for block in result.blocks if block.target == name]
         answers = sum(block.answers for block in blocks)
         if verified := [block.verified for block in blocks if block.verified]:
-            good = sum(each["verified"] for each in verified)
-            costs = [each["p50_ms"] for each in verified if "p50_ms" in each]
-            cost = f", {sorted(costs)[len(costs) // 2]:.2f} ms each (median, with the fetch of "
-            yield f"{name}: {good:.0f} of {answers} answers verified" + (
-                f"{cost}the signature)." if costs else "."
-            )
+            yield f"{name}: {_verified(verified, answers)}"
         if failed := sum(sum(block.failed.values()) for block in blocks):
             why = sorted({reason for block in blocks for reason in block.failed})
             yield f"{name}: {failed} requests failed ({', '.join(why)}); they are in no figure."
@@ -286,6 +282,17 @@ def _notes(result: Result) -> Iterator[str]:
         if any(block.counted == "events" for block in blocks):
             yield f"{name} does not count tokens: an event is taken for one, which may be several."
     yield from _count_notes(result)
+
+
+def _verified(costs: Sequence[Mapping[str, float]], answers: int) -> str:
+    good = sum(each["verified"] for each in costs)
+    said = f"{good:.0f} of {answers} answers verified"
+    if good < answers:
+        said = f"**only {said}: do not use these figures**"
+    each = [cost["p50_ms"] for cost in costs if "p50_ms" in cost]
+    if each:
+        said += f", {statistics.median(each):.2f} ms each (median, with the signature's fetch)"
+    return f"{said}."
 
 
 def _ceiling_notes(result: Result) -> Iterator[str]:

@@ -39,7 +39,6 @@ def bring_up(
     model: Path,
     *,
     command: str = "vllm serve",
-    arguments: Sequence[str] = (),
     timeout: float = 900.0,
     say: Callable[[str], None],
 ) -> Iterator[Pair]:
@@ -47,8 +46,8 @@ def bring_up(
 
     Args:
         model: A folder with ``config.json`` and a tokenizer.
-        command: What starts vLLM; the model and the address are added to it.
-        arguments: More of vLLM's own flags.
+        command: What starts vLLM, with its own flags; the model is added after ``serve``, and the
+            address at the end.
         timeout: Seconds that vLLM may take to start.
         say: Told of progress, a line each.
 
@@ -61,8 +60,8 @@ def bring_up(
     folder = Path(tempfile.mkdtemp(prefix="teeverify-bench-"))
     port = _free_port()
     raw = f"http://127.0.0.1:{port}/v1"
-    engine = [*shlex.split(command), str(model), "--host", "127.0.0.1", "--port", str(port)]
-    engine += ["--served-model-name", "default", *arguments]
+    engine = _with_model(shlex.split(command), model)
+    engine += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "default"]
     with _child(engine, folder / "vllm.log") as vllm:
         say(f"vLLM starts; its output is in {folder / 'vllm.log'}")
         _wait(vllm, f"http://127.0.0.1:{port}/health", folder / "vllm.log", timeout)
@@ -73,6 +72,12 @@ def bring_up(
             served = f"http://127.0.0.1:{serve[serve.index('--port') + 1]}"
             _wait(server, f"{served}/health", folder / "server.log", 60.0)
             yield Pair(raw=raw, served=f"{served}/v1", roots=roots)
+
+
+def _with_model(command: Sequence[str], model: Path) -> list[str]:
+    """The command with the model before any flag, where vLLM wants it."""
+    place = command.index("serve") + 1 if "serve" in command else len(command)
+    return [*command[:place], str(model), *command[place:]]
 
 
 @contextlib.contextmanager

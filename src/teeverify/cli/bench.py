@@ -78,12 +78,11 @@ def _add_up(up: argparse.ArgumentParser) -> None:
         "--vllm-command",
         default="vllm serve",
         metavar="CMD",
-        help="what starts vLLM; default: 'vllm serve'",
+        help="what starts vLLM, with its own flags; default: 'vllm serve'",
     )
     up.add_argument(
         "--timeout", type=float, default=900.0, metavar="SECONDS", help="for vLLM to start"
     )
-    up.add_argument("arguments", nargs="*", metavar="FLAG", help="after --: vLLM's own flags")
 
 
 def _add_run(run: argparse.ArgumentParser) -> None:
@@ -183,7 +182,10 @@ def _run(options: argparse.Namespace) -> int:
         ceiling=ceiling,
     )
     write_result(result, out / "result.json")
-    _write_reports([result], out)
+    try:
+        _write_reports([result], out)
+    except ConfigurationError as missing:  # what was measured is on disk
+        _say(f"no report.html: {missing}")
     print(out / "result.json")
     for refusal in verifier.refused[:5]:
         print(f"not verified: {refusal}", file=sys.stderr)
@@ -293,7 +295,6 @@ def _up(options: argparse.Namespace) -> int:
     with bring_up(
         Path(options.model),
         command=options.vllm_command,
-        arguments=options.arguments,
         timeout=options.timeout,
         say=_say,
     ) as pair:

@@ -1,0 +1,152 @@
+"""The benchmark, as a user runs it, against the reference server."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from teeverify.bench.attest import measure_attestation
+from teeverify.bench.load import Load, Target
+from teeverify.bench.up import bring_up
+from teeverify.bench.verification import AnswerVerifier
+from teeverify.bench.workload import words_of
+from teeverify.cli.main import main
+from teeverify.errors import ConfigurationError, EndpointUnavailable, EvidenceError
+from teeverify.testing.server import running
+
+pytestmark = pytest.mark.network
+
+
+@pytest.fixture(scope="module")
+def server():
+    pytest.importorskip("uvicorn", reason="needs teeverify[server]")
+    with running(gpus=1) as ready:
+        yield ready
+
+
+@pytest.fixture
+def target(server):
+    return Target(name="served", url=server.url, model=server.model)
+
+
+def test_every_answer_is_verified_and_a_changed_one_is_counted(server, target, pool):
+    verifier = AnswerVerifier("genuine", server.roots)
+    assert verifier.attest(target)["simulated"] is True
+    asks = [words_of(5, number) for number in range(4)]
+    samples = pool.generate(target, asks, Load(batch=2), timeout=30.0, keep=True)
+    found = verifier(target, samples[:2])
+    assert (found["verified"], found["refused"]) == (2.0, 0.0)
+    assert found["p50_ms"] > 0
+    changed = replace(samples[2], response=samples[2].response.replace(b"data: ", b"data:  ", 1))
+    found = verifier(target, [changed, samples[3]])
+    assert (found["verified"], found["refused"]) == (1.0, 1.0)
+    assert len(verifier.refused) == 1
+
+
+def test_without_the_test_roots_nothing_is_attested(target):
+    with pytest.raises(EvidenceError):
+        AnswerVerifier().attest(target)
+
+
+def test_attestation_is_timed(server, target):
+    costs = measure_attestation(target, rounds=3, roots=server.roots)
+    names = [cost.name for cost in costs]
+    assert names[:3] == ["evidence", "session, cold", "session, warm"]
+    assert names[-1] == "answer verified"
+    assert all(0 < cost.least <= cost.median <= cost.most for cost in costs)
+
+
+def test_the_command_line_from_run_to_report(server, tmp_path, capsys, pool):
+    pytest.importorskip("matplotlib", reason="needs teeverify[bench]")
+    out = tmp_path / "bench"
+    run = [
+        "bench", "run", "--target", f"raw={server.url}", "--target", f"served={server.url}",
+        "--verify", "served", "--unsafe-test-roots", str(server.roots_file), "--workload", "5+8",
+        "--batch", "2", "--budget", "0", "--block", "0.05", "--min-blocks", "2", "--processes",
+        "1", "--weights", "dummy", "--out", str(out),
+    ]  # fmt: skip
+    assert main(run) == 0
+    result = out / "result.json"
+    document = json.loads(result.read_text())
+    assert document["targets"]["served"]["attestation"]["simulated"] is True
+    assert document["tee"].startswith("TEE not verified")
+    assert all(
+        block["verified"]["refused"] == 0
+        for block in document["blocks"]
+        if block["target"] == "served"
+    )
+    assert "overhead" in (out / "report.md").read_text().lower()
+    assert (out / "report.html").stat().st_size > 1000
+    assert "--api-key" not in json.dumps(document)
+    assert main(["bench", "report", str(result), str(result), "--out", str(tmp_path / "r")]) == 0
+    assert main(["bench", "compare", str(result), str(result), "--target", "raw"]) == 0
+    assert "Not interleaved" in capsys.readouterr().out
+    assert main(run) == 0  # everything is there already
+    assert "measured before" in capsys.readouterr().err
+    assert main([*run, "--min-blocks", "3"]) == 64
+    assert "another plan" in capsys.readouterr().err
+
+
+def test_an_answer_that_is_not_verified_ends_with_exit_code_2(tmp_path, capsys):
+    with running(gpus=1, fault="other-key") as faulty:
+        run = [
+            "bench", "run", "--target", f"served={faulty.url}", "--verify", "served",
+            "--unsafe-test-roots", str(faulty.roots_file), "--workload", "5+8", "--batch", "1",
+            "--budget", "0", "--block", "0.05", "--min-blocks", "2", "--processes", "1", "--out",
+            str(tmp_path),
+        ]  # fmt: skip
+        assert main(run) == 2
+    assert "not verified: served: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--target", "nonsense"],
+        ["--target", "raw=ftp://x/v1"],
+        ["--target", "raw=http://127.0.0.1:9/v1", "--batch", "0"],
+        ["--target", "raw=http://127.0.0.1:9/v1", "--rate", "-1"],
+        ["--target", "raw=http://127.0.0.1:9/v1", "--workload", "tall"],
+        ["--target", "raw=http://127.0.0.1:9/v1", "--verify", "other"],
+        ["--target", "raw=http://127.0.0.1:9/v1", "--target", "raw=http://127.0.0.1:9/v1"],
+        ["--target", "raw=http://127.0.0.1:9/v1", "--model-config", "/nowhere.json"],
+    ],
+)
+def test_wrong_use(arguments, tmp_path, capsys):
+    code = main(["bench", "run", *arguments, "--out", str(tmp_path)])
+    error = capsys.readouterr().err
+    if "/nowhere.json" in arguments:
+        assert code in {3, 64}  # nothing listens there either
+    else:
+        assert code == 64
+    assert error.startswith("teeverify: ")
+    assert "Traceback" not in error
+
+
+def test_an_endpoint_that_is_not_there(tmp_path, capsys):
+    code = main(["bench", "run", "--target", "raw=http://127.0.0.1:9/v1", "--out", str(tmp_path)])
+    assert code == 3
+    assert "raw does not answer" in capsys.readouterr().err
+
+
+def test_bringing_up_what_cannot_start(tmp_path):
+    with pytest.raises(ConfigurationError, match="no such model"), bring_up(tmp_path, say=print):
+        pass
+    (tmp_path / "config.json").write_text("{}")
+    with (
+        pytest.raises(ConfigurationError, match="cannot be started"),
+        bring_up(tmp_path, command="/nowhere/vllm serve", say=print),
+    ):
+        pass
+    with (
+        pytest.raises(EndpointUnavailable, match="ended at its start"),
+        bring_up(tmp_path, command="false", say=print),
+    ):
+        pass
+    with (
+        pytest.raises(EndpointUnavailable, match="is not ready in time"),
+        bring_up(tmp_path, command="sh -c 'sleep 30'", timeout=0.5, say=print),
+    ):
+        pass
