@@ -42,7 +42,9 @@ def test_the_step_makes_it():
 
 
 @pytest.mark.parametrize(
-    "seal", [None, True, "verify_thing", Seal("verify_thing"), Seal, object()], ids=repr
+    "seal",
+    [None, True, "verify_thing", Seal("verify_thing"), Seal, object()],
+    ids=["none", "true", "its name", "another seal", "the class", "an object"],
 )
 def test_nobody_else_makes_it(seal):
     """A seal is compared by identity: another one of the same name is another one."""

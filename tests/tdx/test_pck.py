@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from teeverify.errors import MalformedEvidence
 from teeverify.simulator.intel_pck import SimulatedPlatform
+from teeverify.tdx import pck
 from teeverify.tdx.pck import parse_pck_extension
 
 GOOD = {
@@ -151,3 +153,32 @@ def test_mutations_raise_nothing_else(position, value):
     data[position % len(data)] = value
     with contextlib.suppress(MalformedEvidence):
         parse_pck_extension(bytes(data), platform=True)
+
+
+@given(
+    st.lists(st.integers(0, 255), min_size=16, max_size=16),
+    st.one_of(st.integers(0, 300), st.integers(0, 0xFFFF)),
+)
+def test_the_usual_form_and_the_general_one_read_the_same(components, pce_svn):
+    """The quick reading is only ever quicker: element by element gives the same."""
+    value = extension(components=tuple(components), pce_svn=pce_svn)
+    quick = parse_pck_extension(value, platform=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pck, "_USUAL_TCB", re.compile(rb"(?!)"))
+        assert parse_pck_extension(value, platform=True) == quick
+    assert (quick.tcb.components, quick.tcb.pce_svn) == (tuple(components), pce_svn)
+
+
+@given(st.data())
+def test_no_change_makes_the_quick_reading_the_laxer_one(data):
+    value = bytearray(extension())
+    value[data.draw(st.integers(0, len(value) - 1))] = data.draw(st.integers(0, 255))
+
+    def read():
+        with contextlib.suppress(MalformedEvidence):
+            return parse_pck_extension(bytes(value), platform=True)
+
+    quick = read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pck, "_USUAL_TCB", re.compile(rb"(?!)"))
+        assert read() == quick

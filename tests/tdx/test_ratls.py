@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 from datetime import timedelta
 
 import pytest
@@ -19,6 +20,7 @@ from teeverify.errors import (
     SignatureInvalid,
 )
 from teeverify.simulator.authority import Authority, new_key
+from teeverify.simulator.dstack import Dstack
 
 OID = "1.3.6.1.4.1.62397.1.1"
 
@@ -28,20 +30,24 @@ def spki_of(key) -> bytes:
 
 
 def octets(value: bytes) -> bytes:
-    return b"\x04\x82" + len(value).to_bytes(2, "big") + value
+    size = len(value)
+    if size < 128:
+        return bytes([4, size]) + value
+    return b"\x04\x82" + size.to_bytes(2, "big") + value
 
 
 @pytest.fixture
 def certify(forge):
     """Make a certificate; everything in it can be another."""
 
-    def make(*, bound=None, value=None, tag=b"ratls-cert:", oid=OID, dates=None, **quote):
+    def make(*, bound=None, value=None, tag=b"ratls-cert:", oid=OID, dates=None, more=(), **quote):
         key = new_key()
         data = hashlib.sha512(tag + (spki_of(key) if bound is None else bound)).digest()
         raw = forge.intel.quote(report_data=data, **quote)
         extension = (oid, octets(raw) if value is None else value(raw), False)
-        more = dict(zip(("not_before", "not_after"), dates or (), strict=False))
-        return Authority.root("app", key=key, ca=False, extensions=[extension], **more).der
+        given = dict(zip(("not_before", "not_after"), dates or (), strict=False))
+        extensions = [extension, *((name, octets(data), False) for name, data in more)]
+        return Authority.root("app", key=key, ca=False, extensions=extensions, **given).der
 
     return make
 
@@ -119,3 +125,51 @@ def test_out_of_its_dates(forge, certify):
     day = timedelta(days=1)
     for dates in ((forge.at - 2 * day, forge.at - day), (forge.at + day, forge.at + 2 * day)):
         refused(forge, EndorsementUnavailable, certify(dates=dates))
+
+
+# --- the event log in the certificate -------------------------------------------------------------
+
+LOG = "1.3.6.1.4.1.62397.1.2"
+NEWER = "1.3.6.1.4.1.62397.1.8"
+
+
+@pytest.fixture(scope="module")
+def boot():
+    return Dstack(app_events=[("app-id", b"the application's own word")])
+
+
+def certified(certify, boot, log, **options):
+    text = log if isinstance(log, bytes) else json.dumps(log).encode()
+    return certify(more=[(LOG, text)], rtmrs=boot.rtmrs, **options)
+
+
+def test_whole_log_and_log_of_runtime_events_alone(forge, certify, boot):
+    runtime = [event for event in boot.event_log if event["imr"] == 3]
+    for log in (boot.event_log, boot.stripped_log(), runtime):
+        app = verify(forge, certified(certify, boot, log)).app
+        assert (app.app_id, app.compose_hash) == (boot.app_id, boot.compose_hash)
+    assert verify(forge, certify(rtmrs=boot.rtmrs)).app is None
+
+
+def test_a_log_that_was_changed(forge, certify, boot):
+    runtime = [event for event in boot.event_log if event["imr"] == 3]
+    other = [event for event in Dstack().event_log if event["imr"] == 3]
+    for log in (runtime[:-1], runtime[1:], [*runtime, runtime[0]], other, [], boot.event_log[1:]):
+        certificate = certified(certify, boot, log)
+        refused(forge, BindingMismatch, certificate, "code.event-log")
+
+
+@pytest.mark.parametrize("log", [b"{", b"{}", b"\x00", b"null", b'["x"]'])
+def test_a_log_of_another_form(forge, certify, boot, log):
+    refused(forge, MalformedEvidence, certified(certify, boot, log), "code.event-log")
+
+
+def test_a_log_never_makes_up_for_a_quote(forge, certify, boot):
+    bad = certified(certify, boot, boot.event_log, corrupt="body")
+    refused(forge, SignatureInvalid, bad, "tdx.quote-signature")
+
+
+def test_the_newer_form_is_refused_in_words(forge, certify):
+    with pytest.raises(MalformedEvidence) as caught:
+        verify(forge, certify(oid=NEWER))
+    assert "newer form" in caught.value.message

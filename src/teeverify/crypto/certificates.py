@@ -13,10 +13,8 @@ from datetime import datetime
 from itertools import pairwise
 from typing import NoReturn, TypeVar
 
-from cryptography.hazmat.primitives.asymmetric import rsa
-
 from teeverify.clock import parse_time, show_time
-from teeverify.crypto.signed import Anchor, load_issuer_key, verify_signed
+from teeverify.crypto.signed import Anchor, LoadedAnchor, anchor_key, is_on_curve, verify_signed
 from teeverify.crypto.x509 import Certificate, parse_certificate, parse_pem_chain
 from teeverify.errors import (
     ChainInvalid,
@@ -28,6 +26,7 @@ from teeverify.errors import (
 __all__ = [
     "Anchor",
     "Certificate",
+    "LoadedAnchor",
     "foreign_root_hint",
     "parse_certificate",
     "parse_pem_chain",
@@ -97,7 +96,7 @@ def verify_path(
     for child, issuer in pairwise(chain):
         _check_names(child, issuer, id, what)
         key = issuer.public_key
-        if isinstance(key, rsa.RSAPublicKey) and (presented is None or issuer is not chain[-1]):
+        if not is_on_curve(key) and (presented is None or issuer is not chain[-1]):
             _refuse(id, what, issuer, "has an RSA key, which only a trust anchor may have")
         verify_signed(child.signed, key, id=id, what=_title(what, child))
     anchor = presented if presented is not None else _above(chain[-1], anchors, id, what)
@@ -249,7 +248,7 @@ def _above(
 
 
 def _verify_by_anchor(last: Certificate, anchor: Anchor, id: str, what: str) -> None:
-    key = load_issuer_key(anchor.spki, id=id, what=anchor.name)
+    key = anchor_key(anchor, id=id)
     verify_signed(last.signed, key, id=id, what=_title(what, last))
 
 

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from cryptography import x509
 
-from teeverify.clock import parse_time, show_time
+from teeverify.clock import UTC, parse_time, show_time
 from teeverify.crypto.der import GENERALIZED_TIME, SEQUENCE, UTC_TIME, DerReader
 from teeverify.crypto.foreign import FOREIGN_ERRORS
 from teeverify.crypto.signed import (
@@ -298,9 +298,23 @@ def require_not_revoked(
             want=f"{certificate.issuer_common_name!a} (name {certificate.issuer.hex()[:160]})",
         )
     if certificate.serial in crl.revoked:
-        raise EndorsementInvalid(
+        error = EndorsementInvalid(
             f"{what}: the certificate {certificate.common_name!a} is revoked by its issuer",
             id=id,
             got=f"serial {certificate.serial:x} in the list of {show_time(crl.this_update)}",
             want="a serial that is not listed",
         )
+        error.invalid_since = _invalid_since(crl, certificate.serial)
+        raise error
+
+
+def _invalid_since(crl: Crl, serial: int) -> datetime | None:
+    """When the certificate became invalid, where the list says so (RFC 5280 section 5.3.2)."""
+    try:
+        entry = x509.load_der_x509_crl(crl.der).get_revoked_certificate_by_serial_number(serial)
+        if entry is None:
+            return None
+        extension = entry.extensions.get_extension_for_class(x509.InvalidityDate)
+    except (*FOREIGN_ERRORS, x509.ExtensionNotFound):
+        return None
+    return extension.value.invalidity_date.replace(tzinfo=UTC)

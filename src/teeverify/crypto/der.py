@@ -6,12 +6,15 @@ parses and re-encodes gives other bytes for the same meaning.
 
 from __future__ import annotations
 
+import re
+
 from teeverify.errors import MalformedEvidence
 
 __all__ = [
     "BIT_STRING",
     "BOOLEAN",
     "CONTEXT_0",
+    "CONTEXT_3",
     "ENUMERATED",
     "GENERALIZED_TIME",
     "INTEGER",
@@ -21,6 +24,10 @@ __all__ = [
     "SET",
     "UTC_TIME",
     "DerReader",
+    "contents_of",
+    "end_of",
+    "oid_bytes",
+    "oid_text",
 ]
 
 BOOLEAN = 0x01
@@ -34,10 +41,61 @@ GENERALIZED_TIME = 0x18
 SEQUENCE = 0x30
 SET = 0x31
 CONTEXT_0 = 0xA0
+CONTEXT_3 = 0xA3
 
 _LONG_FORM = 0x80
 _MAX_LENGTH_OCTETS = 4
 _MAX_TAG_NUMBER = 0x1F
+_DOTTED = re.compile(r"(?:[01]\.[1-3]?[0-9]|2\.(?:0|[1-9][0-9]*))(?:\.(?:0|[1-9][0-9]*))*")
+
+
+def contents_of(data: bytes, position: int) -> int:
+    """Where the contents of the element that starts here begin.
+
+    This and :func:`end_of` check nothing: they find again what a strict reader has accepted.
+    """
+    size = data[position + 1]
+    return position + 2 if size < _LONG_FORM else position + 2 + size - _LONG_FORM
+
+
+def end_of(data: bytes, position: int) -> int:
+    """Where the element that starts here ends; see :func:`contents_of`."""
+    size = data[position + 1]
+    start = position + 2
+    if size < _LONG_FORM:
+        return start + size
+    octets = size - _LONG_FORM
+    return start + octets + int.from_bytes(data[start : start + octets], "big")
+
+
+def oid_text(contents: bytes) -> str:
+    """The contents of an OBJECT IDENTIFIER that a strict reader has accepted, dotted."""
+    arcs, arc = [], 0
+    for octet in contents:
+        arc = arc << 7 | octet & 0x7F
+        if octet < _LONG_FORM:
+            arcs.append(arc)
+            arc = 0
+    first = min(arcs[0] // 40, 2)
+    return ".".join(map(str, (first, arcs[0] - 40 * first, *arcs[1:])))
+
+
+def oid_bytes(dotted: str, *, name: str, id: str) -> bytes:
+    """The contents of an OBJECT IDENTIFIER that is given dotted.
+
+    Raises:
+        MalformedEvidence: Not a dotted object identifier.
+    """
+    if not _DOTTED.fullmatch(dotted):
+        raise MalformedEvidence(
+            f"{name}: not an object identifier", id=id, field=name, got=ascii(dotted)[:40]
+        )
+    first, second, *rest = map(int, dotted.split("."))
+    found = bytearray()
+    for arc in (40 * first + second, *rest):
+        groups = range(max(arc.bit_length() - 1, 0) // 7, -1, -1)
+        found += bytes(arc >> 7 * group & 0x7F | (0x80 if group else 0) for group in groups)
+    return bytes(found)
 
 
 class DerReader:

@@ -7,8 +7,8 @@ Both encodings have exactly one form each: ``r || s`` of fixed width (IEEE P1363
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import NoReturn
+from dataclasses import dataclass, replace
+from typing import NoReturn, cast
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -117,6 +117,7 @@ def verify_der(
     *,
     id: str,
     what: str,
+    with_sha256: bool = False,
 ) -> None:
     """Verify a signature given in DER, as certificates and revocation lists carry it.
 
@@ -126,12 +127,15 @@ def verify_der(
         message: What was signed; it is hashed here, with the curve's own hash.
         id: Check id for the error.
         what: What is signed, for the error.
+        with_sha256: Hash with SHA-256 whatever the curve, for the one scheme that does so.
 
     Raises:
         SignatureInvalid: Another kind of key, not DER, ``r`` or ``s`` out of range, or the
             signature does not verify.
     """
     curve, profile = _profile(key, id, what)
+    if with_sha256:
+        profile = replace(profile, algorithm=ec.ECDSA(hashes.SHA256()))
     try:
         r, s = decode_dss_signature(signature)
         canonical = encode_dss_signature(r, s) == signature
@@ -148,12 +152,14 @@ def _profile(
     id: str,
     what: str,
 ) -> tuple[ec.EllipticCurvePublicKey, _Profile]:
+    # Only public keys on a curve have both. The library's classes are abstract ones, and asking
+    # those for each signature takes longer than this.
     name = type(key).__name__
-    if isinstance(key, ec.EllipticCurvePublicKey):
+    if hasattr(key, "curve") and hasattr(key, "verify"):
         name = key.curve.name
         profile = _PROFILES.get(name)
         if profile is not None:
-            return key, profile
+            return cast("ec.EllipticCurvePublicKey", key), profile
     raise SignatureInvalid(
         f"{what}: the key is of a kind that must not sign this",
         id=id,

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_ds
 
 from teeverify.crypto.foreign import FOREIGN_ERRORS
 from teeverify.crypto.keccak import keccak256
+from teeverify.crypto.recovery import recovery_parity
 from teeverify.errors import MalformedEvidence, SignatureInvalid
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "recover_address",
     "recover_public_key",
     "verify_digest",
+    "verify_recoverable",
 ]
 
 # SEC 2 section 2.4.1.
@@ -110,6 +112,42 @@ def recover_public_key(digest: bytes, signature: bytes, *, id: str) -> bytes:
     """
     if len(digest) != _DIGEST_BYTES:
         _wrong_length(id, "digest", _DIGEST_BYTES, len(digest))
+    _require_form(signature, id)
+    pair = signature[:-1]
+    r, _ = _scalars(pair, id)
+    # No point of the curve has such an x, so no key made this signature.
+    if pow(r**3 + 7, (_FIELD - 1) // 2, _FIELD) != 1:
+        _refuse(id, "r is not a coordinate of a point")
+    key = _recover(digest, pair, signature[-1] - _V[0], id)
+    verify_digest(key, digest, pair, id=id)
+    return key
+
+
+def verify_recoverable(public_key_xy: bytes, digest: bytes, signature: bytes, *, id: str) -> None:
+    """Verify ``r || s || v`` under a key that is known, so that none need be recovered slowly.
+
+    ``v`` counts too: a signature with the other one would give another key to who recovers it.
+
+    Raises:
+        MalformedEvidence: Another length, another ``v``, or not a point of the curve.
+        SignatureInvalid: ``r`` or ``s`` out of range, or the signature does not verify.
+    """
+    _require_form(signature, id)
+    pair, parity = signature[:-1], signature[-1] - _V[0]
+    try:
+        import coincurve  # noqa: F401, PLC0415 -- optional; with it, to recover is the fast way
+    except ImportError:
+        verify_digest(public_key_xy, digest, pair, id=id)
+        key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), b"\x04" + public_key_xy)
+        good = recovery_parity(key, digest, *_scalars(pair, id)) == parity
+    else:
+        _scalars(pair, id)
+        good = _recover(digest, pair, parity, id) == public_key_xy
+    if not good:
+        _refuse(id, "this key did not make it over these bytes")
+
+
+def _require_form(signature: bytes, id: str) -> None:
     if len(signature) != _SIGNATURE_BYTES:
         _wrong_length(id, "signature", _SIGNATURE_BYTES, len(signature))
     if signature[-1] not in _V:
@@ -121,14 +159,6 @@ def recover_public_key(digest: bytes, signature: bytes, *, id: str) -> bytes:
             got=str(signature[-1]),
             want="27 or 28",
         )
-    pair = signature[:-1]
-    r, _ = _scalars(pair, id)
-    # No point of the curve has such an x, so no key made this signature.
-    if pow(r**3 + 7, (_FIELD - 1) // 2, _FIELD) != 1:
-        _refuse(id, "r is not a coordinate of a point")
-    key = _recover(digest, pair, signature[-1] - _V[0], id)
-    verify_digest(key, digest, pair, id=id)
-    return key
 
 
 def verify_digest(

@@ -41,17 +41,22 @@ def _keccak256(data: bytes) -> bytes:
 def _permute(state: list[int]) -> list[int]:
     """Keccak-f[1600] (The Keccak reference 3.0, section 1.2); lane (x, y) is ``state[x + 5y]``."""
     for constant in _ROUND_CONSTANTS:
-        parity = [state[x] ^ state[x + 5] ^ state[x + 10] ^ state[x + 15] ^ state[x + 20]
-                  for x in range(5)]  # fmt: skip
-        theta = [parity[x - 1] ^ _rotate(parity[(x + 1) % 5], 1) for x in range(5)]
-        moved = [0] * 25
-        for lane, (target, offset) in enumerate(_RHO_PI):
-            moved[target] = _rotate(state[lane] ^ theta[lane % 5], offset)
-        state = [
-            moved[row + x] ^ (~moved[row + (x + 1) % 5] & moved[row + (x + 2) % 5])
-            for row in range(0, 25, 5)
+        p0, p1, p2, p3, p4 = (
+            state[x] ^ state[x + 5] ^ state[x + 10] ^ state[x + 15] ^ state[x + 20]
             for x in range(5)
+        )
+        theta = (
+            p4 ^ _rotate(p1, 1),
+            p0 ^ _rotate(p2, 1),
+            p1 ^ _rotate(p3, 1),
+            p2 ^ _rotate(p4, 1),
+            p3 ^ _rotate(p0, 1),
+        )
+        moved = [
+            ((lane := state[source] ^ theta[column]) << left | lane >> right) & _MASK
+            for source, column, left, right in _FROM
         ]
+        state = [moved[a] ^ (~moved[b] & moved[c]) for a, b, c in _CHI]
         state[0] ^= constant
     return state
 
@@ -88,5 +93,12 @@ def _round_constants() -> tuple[int, ...]:
     return tuple(constants)
 
 
-_RHO_PI = _rho_pi()
+# Where each lane comes from: its place, its column for theta, and its rotation to either side.
+_FROM = tuple(
+    (lane, lane % 5, offset, 64 - offset)
+    for _, lane, offset in sorted((to, lane, by) for lane, (to, by) in enumerate(_rho_pi()))
+)
+_CHI = tuple(
+    (row + x, row + (x + 1) % 5, row + (x + 2) % 5) for row in range(0, 25, 5) for x in range(5)
+)
 _ROUND_CONSTANTS = _round_constants()

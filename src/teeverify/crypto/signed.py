@@ -6,7 +6,7 @@ RFC 5280 sections 4.1.1 and 5.1.1. The signed bytes are those that were sent.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, TypeGuard, cast
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -21,7 +21,11 @@ __all__ = [
     "PSS_ALGORITHMS",
     "Anchor",
     "IssuerKey",
+    "LoadedAnchor",
     "Signed",
+    "algorithm_problem",
+    "anchor_key",
+    "is_on_curve",
     "load_issuer_key",
     "parse_signed",
     "require_algorithm",
@@ -86,6 +90,44 @@ class Anchor(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedAnchor:
+    """A trust anchor with its key loaded, for whoever verifies several signatures of one anchor.
+
+    Attributes:
+        name: What people call it.
+        subject: DER of the subject name.
+        spki: DER of the SubjectPublicKeyInfo.
+        public_key: The key that ``spki`` holds.
+    """
+
+    name: str
+    subject: bytes
+    spki: bytes
+    public_key: IssuerKey
+
+    @classmethod
+    def load(cls, anchor: Anchor, *, id: str) -> LoadedAnchor:
+        """Load the key of an anchor.
+
+        Raises:
+            MalformedEvidence: See :func:`load_issuer_key`.
+        """
+        key = load_issuer_key(anchor.spki, id=id, what=anchor.name)
+        return cls(name=anchor.name, subject=anchor.subject, spki=anchor.spki, public_key=key)
+
+
+def anchor_key(anchor: Anchor, *, id: str) -> IssuerKey:
+    """The key of an anchor, loaded where it is not yet.
+
+    Raises:
+        MalformedEvidence: See :func:`load_issuer_key`.
+    """
+    if isinstance(anchor, LoadedAnchor):
+        return anchor.public_key
+    return load_issuer_key(anchor.spki, id=id, what=anchor.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Signed:
     """One signed structure, taken apart and not verified.
 
@@ -129,11 +171,19 @@ def require_algorithm(tbs: DerReader, signed: Signed) -> None:
         MalformedEvidence: They differ (RFC 5280 section 4.1.1.2), or ECDSA has parameters
             (RFC 5758 section 3.2 has none; the library warns about NULL as it loads).
     """
-    if tbs.encoded(SEQUENCE, "algorithm") != signed.algorithm:
-        raise tbs.error("two different signature algorithms", "algorithm")
+    problem = algorithm_problem(tbs.encoded(SEQUENCE, "algorithm"), signed)
+    if problem:
+        raise tbs.error(problem, "algorithm")
+
+
+def algorithm_problem(inside: bytes, signed: Signed) -> str | None:
+    """What is wrong with the algorithm inside the signed bytes; see :func:`require_algorithm`."""
+    if inside != signed.algorithm:
+        return "two different signature algorithms"
     is_ecdsa = signed.algorithm[_OID_OFFSET:].startswith(_ECDSA_OIDS)
     if is_ecdsa and len(signed.algorithm) != _ECDSA_ALGORITHM_BYTES:
-        raise tbs.error("parameters where ECDSA has none", "algorithm")
+        return "parameters where ECDSA has none"
+    return None
 
 
 def load_issuer_key(spki: bytes, *, id: str, what: str) -> IssuerKey:
@@ -155,6 +205,8 @@ def load_issuer_key(spki: bytes, *, id: str, what: str) -> IssuerKey:
         key = load_der_public_key(spki)
     except FOREIGN_ERRORS:
         _refuse_key(id, what, "a key that cannot be read")
+    if spki.startswith(_EC_SPKI):
+        return cast("ec.EllipticCurvePublicKey", key)
     if isinstance(key, rsa.RSAPublicKey):
         if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
             _refuse_key(id, what, f"an RSA key of {key.key_size} bits")
@@ -184,13 +236,21 @@ def verify_signed(signed: Signed, key: IssuerKey, *, id: str, what: str) -> None
     Raises:
         SignatureInvalid: Another algorithm than the key's, or the signature does not verify.
     """
-    if isinstance(key, rsa.RSAPublicKey):
-        _verify_rsa(signed, key, id, what)
+    if not is_on_curve(key):
+        _verify_rsa(signed, cast("rsa.RSAPublicKey", key), id, what)
         return
     curve, name = _ECDSA.get(signed.algorithm, ("", "another algorithm"))
     if curve != key.curve.name:
         _refuse_algorithm(signed, id, what, f"{name}, by a {key.curve.name} key")
     verify_der(key, signed.signature, signed.tbs, id=id, what=what)
+
+
+def is_on_curve(key: IssuerKey) -> TypeGuard[ec.EllipticCurvePublicKey]:
+    """Whether a loaded key is on a curve, or else of RSA.
+
+    The library's classes are abstract ones, and asking those takes longer than reading a key.
+    """
+    return hasattr(key, "curve")
 
 
 def _verify_rsa(signed: Signed, key: rsa.RSAPublicKey, id: str, what: str) -> None:

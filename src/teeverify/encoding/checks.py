@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Check"]
+__all__ = ["Check", "Problem"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,4 +21,19 @@ class Check:
     id: str
     claim: str
     proves: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """An error that is not the failure of a check: wrong use, or an endpoint that misbehaves.
+
+    Attributes:
+        id: Stable id, for example ``usage.policy``; also its anchor in the docs.
+        means: One sentence: what was the matter.
+        fix: One sentence: what to do.
+    """
+
+    id: str
+    means: str
     fix: str

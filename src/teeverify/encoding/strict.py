@@ -28,10 +28,15 @@ _DECIMAL = re.compile(r"0|[1-9][0-9]{0,38}")
 _JSON_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _JSON_BRACKET = re.compile(rb"[\[\]{}]")
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_NO_BRACKETS_OR_QUOTES = bytes(byte for byte in range(256) if byte not in b'[]{}"')
+# Deleted before quotes are looked for: all but structure, backslashes, and what JSON lets follow
+# one. (Where another character follows, the parser stops, so what is behind it is never read.)
+_NO_OUTLINE = bytes(byte for byte in range(256) if byte not in b'[]{}"\\/bfnrtu')
 # Every digit as 0, what can be before a number as a comma, and the rest as a space.
 _NUMBERS = bytes(
     48 if byte in b"0123456789" else 44 if byte in b",:[- \t\r\n" else 32 for byte in range(256)
 )
+_LONG_NUMBER = b"," + b"0" * (_MAX_NUMBER_CHARACTERS - 1)
 _JSON_SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -174,13 +179,15 @@ def json_value(
         MalformedEvidence: Too large, too deep, not JSON, a key twice, ``NaN`` or an infinity, a
             number of more than 40 characters, or a lone surrogate.
     """
-    text = _checked_text(raw, field, id, max_bytes, max_depth)
+    text, outline = _checked_text(raw, field, id, max_bytes, max_depth)
     try:
-        value = _decoder(field, id, text).decode(text)
+        value = _decoder(text).decode(text)
+    except _UnwantedError as error:
+        _fail(field, id, error.problem, error.got)
     except ValueError as error:
         offset = getattr(error, "pos", None)
         raise MalformedEvidence(f"{field}: not JSON", id=id, field=field, offset=offset) from None
-    if "\\u" in text:
+    if b"\\u" in outline:
         _refuse_surrogates(value, field, id)
     return value
 
@@ -202,10 +209,10 @@ def json_members(raw: bytes | str, *, field: str, id: str) -> dict[str, bytes]:
     Raises:
         MalformedEvidence: As :func:`json_value`, or the text is not an object.
     """
-    text = _checked_text(raw, field, id, MAX_JSON_BYTES, MAX_JSON_DEPTH)
+    text, _ = _checked_text(raw, field, id, MAX_JSON_BYTES, MAX_JSON_DEPTH)
     if not isinstance(json_value(raw, field=field, id=id), dict):
         _fail(field, id, "not a JSON object")
-    decoder = _decoder(field, id, text)
+    decoder = _decoder(text)
     members: dict[str, bytes] = {}
     position = _skip(text, text.index("{") + 1)
     while text[position] != "}":
@@ -225,8 +232,10 @@ def _skip(text: str, position: int) -> int:
     return match.end() if match else position
 
 
-def _checked_text(raw: bytes | str, field: str, id: str, max_bytes: int, max_depth: int) -> str:
-    """Apply the caps that must hold before a parser sees the text."""
+def _checked_text(
+    raw: bytes | str, field: str, id: str, max_bytes: int, max_depth: int
+) -> tuple[str, bytes]:
+    """Apply the caps that must hold before a parser sees the text; give it with its outline."""
     try:
         data = raw.encode("utf-8") if isinstance(raw, str) else bytes(raw)
     except UnicodeEncodeError:
@@ -239,17 +248,16 @@ def _checked_text(raw: bytes | str, field: str, id: str, max_bytes: int, max_dep
             need=f"at most {max_bytes}",
             have=len(data),
         )
-    _check_depth(data, field, id, max_depth)
+    outline = data.translate(None, _NO_OUTLINE)
+    _check_depth(data, outline, field, id, max_depth)
     if isinstance(raw, str) and not raw.startswith("\ufeff"):
-        return raw
-    return utf8_text(data, field=field, id=id)
+        return raw, outline
+    return utf8_text(data, field=field, id=id), outline
 
 
-def _check_depth(data: bytes, field: str, id: str, max_depth: int) -> None:
+def _check_depth(data: bytes, outline: bytes, field: str, id: str, max_depth: int) -> None:
     """Refuse deep nesting before a parser that recurses sees the text."""
-    # Without escaped characters every second piece between quotes is outside of all strings.
-    plain = data.replace(rb"\\", b"").replace(rb"\"", b"")
-    brackets = b"".join(plain.split(b'"')[::2]).translate(None, _NO_BRACKETS)
+    brackets = _brackets(outline)
     # One round takes one or two levels away; what is not gone by then is counted.
     for _ in range(max_depth // 2):
         if not brackets:
@@ -268,40 +276,66 @@ def _check_depth(data: bytes, field: str, id: str, max_depth: int) -> None:
             )
 
 
-def _decoder(field: str, id: str, text: str) -> json.JSONDecoder:
-    """A decoder that refuses what Python's default lets through."""
-    # Digits are counted only where a number may have many: some texts have a thousand integers,
-    # and the library's own reading of them is the fast one.
-    numbers = ("," + text).encode("utf-8", "replace").translate(_NUMBERS)
-    may_be_long = b"," + b"0" * (_MAX_NUMBER_CHARACTERS - 1) in numbers
+def _brackets(outline: bytes) -> bytes:
+    """The brackets of a text that stand outside of its strings."""
+    if b"\\" in outline:
+        outline = outline.replace(rb"\\", b"").replace(rb"\"", b"")
+    # A string without brackets is now two quotes, side by side. Where one has some, a quote is left
+    # over: then every second piece between quotes is outside of all strings.
+    brackets = outline.translate(None, _NO_BRACKETS_OR_QUOTES).replace(b'""', b"")
+    if b'"' in brackets:
+        return b"".join(outline.split(b'"')[::2]).translate(None, _NO_BRACKETS)
+    return brackets
 
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(items)
-        if len(result) != len(items):
-            seen: set[str] = set()
-            for name, _ in items:
-                if name in seen:
-                    _fail(field, id, "the same key twice", name)
-                seen.add(name)
-        return result
 
-    def constant(name: str) -> NoReturn:
-        _fail(field, id, "not a JSON number", name)
+class _UnwantedError(ValueError):
+    """What Python's own decoder lets through and is refused here."""
 
-    def integer(digits: str) -> int:
-        if len(digits) > _MAX_NUMBER_CHARACTERS:
-            _fail(field, id, "number too long", digits)
-        return int(digits)
+    def __init__(self, problem: str, got: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.got = got
 
-    def real(digits: str) -> float:
-        value = float(digits) if len(digits) <= _MAX_NUMBER_CHARACTERS else math.inf
-        if not math.isfinite(value):
-            _fail(field, id, "number out of range", digits)
-        return value
 
-    return json.JSONDecoder(
-        object_pairs_hook=pairs,
-        parse_constant=constant,
-        parse_int=integer if may_be_long else None,
-        parse_float=real,
+def _pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(items)
+    if len(result) != len(items):
+        seen: set[str] = set()
+        for name, _ in items:
+            if name in seen:
+                raise _UnwantedError("the same key twice", name)
+            seen.add(name)
+    return result
+
+
+def _constant(name: str) -> NoReturn:
+    raise _UnwantedError("not a JSON number", name)
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MAX_NUMBER_CHARACTERS:
+        raise _UnwantedError("number too long", digits)
+    return int(digits)
+
+
+def _real(digits: str) -> float:
+    value = float(digits) if len(digits) <= _MAX_NUMBER_CHARACTERS else math.inf
+    if not math.isfinite(value):
+        raise _UnwantedError("number out of range", digits)
+    return value
+
+
+# Digits are counted only where a number may have many: some texts have a thousand integers, and
+# the library's own reading of them is the fast one.
+_DECODER, _DECODER_OF_LONG = (
+    json.JSONDecoder(
+        object_pairs_hook=_pairs, parse_constant=_constant, parse_int=integer, parse_float=_real
     )
+    for integer in (None, _integer)
+)
+
+
+def _decoder(text: str) -> json.JSONDecoder:
+    """A decoder that refuses what Python's default lets through."""
+    numbers = ("," + text).encode("utf-8", "replace").translate(_NUMBERS)
+    return _DECODER_OF_LONG if _LONG_NUMBER in numbers else _DECODER

@@ -271,6 +271,40 @@ class Intel:
             "qe_identity_signature": signer.sign_raw(identity.encode()).hex(),
         }
 
+    def evaluation_numbers(
+        self, *, signer: Authority | None = None, **members: object
+    ) -> tuple[bytes, str]:
+        """Make the list of data sets: the answer's body, and its signer's chain in PEM.
+
+        The data sets of :meth:`collateral` are number 20, which is the standard one by then.
+
+        Args:
+            signer: Who signs it.
+            **members: Overrides of members of the list; ``None`` leaves one out.
+        """
+        signer = signer or self.signer
+        events = {21: 90, 20: 400, 19: 500}
+        text = _json(
+            {
+                "id": "TDX",
+                "version": 1,
+                "issueDate": show_time(self.at - timedelta(days=1)),
+                "nextUpdate": show_time(self.at + timedelta(days=29)),
+                "tcbEvalNumbers": [
+                    {
+                        "tcbEvaluationDataNumber": number,
+                        "tcbRecoveryEventDate": show_time(self.at - timedelta(days=days)),
+                        "tcbDate": show_time(self.at - timedelta(days=days - 1)),
+                    }
+                    for number, days in events.items()
+                ],
+                **members,
+            }
+        )
+        signature = signer.sign_raw(text.encode()).hex()
+        body = f'{{"tcbEvaluationDataNumbers":{text},"signature":"{signature}"}}'
+        return body.encode(), (signer.pem + self.root.pem).decode()
+
     def level(
         self,
         status: str,

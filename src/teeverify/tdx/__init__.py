@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from teeverify.tdx.advice import describe_gap, remedies
     from teeverify.tdx.appconfig import AppConfigClaims, compose_hash, verify_app_compose
+    from teeverify.tdx.azure import parse_azure_evidence, parse_hcl_report, verify_vtpm
     from teeverify.tdx.ccel import replay_ccel
     from teeverify.tdx.claims import Claims, TdAttributes
     from teeverify.tdx.collateral import Endorsements
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         replay_event_log,
         verify_event_log,
     )
+    from teeverify.tdx.numbers import EvaluationClaims, verify_evaluation_numbers
     from teeverify.tdx.quote import BodyType, EnclaveReport, Quote, TdReport, parse_quote
     from teeverify.tdx.ratls import RatlsClaims, verify_ratls
     from teeverify.tdx.status import TcbStatus
@@ -43,6 +45,7 @@ __all__ = [
     "Claims",
     "EnclaveReport",
     "Endorsements",
+    "EvaluationClaims",
     "Event",
     "EventLog",
     "EventLogClaims",
@@ -56,19 +59,24 @@ __all__ = [
     "TdReport",
     "compose_hash",
     "describe_gap",
+    "parse_azure_evidence",
+    "parse_hcl_report",
     "parse_quote",
     "remedies",
     "replay_ccel",
     "replay_event_log",
     "verify_app_compose",
+    "verify_evaluation_numbers",
     "verify_event_log",
     "verify_quote",
     "verify_ratls",
+    "verify_vtpm",
 ]
 
 _HOMES = {
     "advice": ("describe_gap", "remedies"),
     "appconfig": ("AppConfigClaims", "compose_hash", "verify_app_compose"),
+    "azure": ("parse_azure_evidence", "parse_hcl_report", "verify_vtpm"),
     "ccel": ("replay_ccel",),
     "claims": ("Claims", "TdAttributes"),
     "collateral": ("Endorsements",),
@@ -81,6 +89,7 @@ _HOMES = {
         "replay_event_log",
         "verify_event_log",
     ),
+    "numbers": ("EvaluationClaims", "verify_evaluation_numbers"),
     "quote": ("BodyType", "EnclaveReport", "Quote", "TdReport", "parse_quote"),
     "ratls": ("RatlsClaims", "verify_ratls"),
     "status": ("TcbStatus",),

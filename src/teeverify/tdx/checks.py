@@ -109,6 +109,12 @@ SEPARATE_CHECKS: tuple[Check, ...] = (
         fix="Supply dcap-qvl's JSON, or a directory of Intel's answers.",
     ),
     Check(
+        id="tdx.evaluation-numbers",
+        claim="cpu_firmware",
+        proves="Intel's TCB signing key signed the list of its data sets, and it is in force.",
+        fix=_FRESH,
+    ),
+    Check(
         id="tdx.ra-tls",
         claim="channel",
         proves="The key of an RA-TLS certificate is the one that the TDX quote in it vouches for.",

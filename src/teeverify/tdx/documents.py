@@ -20,11 +20,13 @@ from teeverify.tdx.status import TcbStatus
 
 __all__ = [
     "ComponentLevel",
+    "EvaluationNumbers",
     "ModuleIdentity",
     "QeIdentity",
     "TcbInfo",
     "TcbLevel",
     "Tee",
+    "parse_evaluation_numbers",
     "parse_qe_identity",
     "parse_tcb_info",
 ]
@@ -33,6 +35,7 @@ Tee: TypeAlias = Literal["SGX", "TDX"]
 _T = TypeVar("_T")
 TCB_INFO = "tdx.tcb-info"
 QE_IDENTITY = "tdx.qe-identity"
+EVALUATION_NUMBERS = "tdx.evaluation-numbers"
 COMPONENTS = 16
 _MAX_LEVELS = 256
 _MAX_BYTE = 0xFF
@@ -41,6 +44,7 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", re
 
 
 _S = TcbStatus
+_STATUSES = {status.value: status for status in _S}
 _PLATFORM = frozenset(_S) - {
     _S.TD_RELAUNCH_ADVISED,
     _S.TD_RELAUNCH_ADVISED_CONFIGURATION_NEEDED,
@@ -182,6 +186,67 @@ class QeIdentity:
     levels: tuple[ComponentLevel, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationNumbers:
+    """Intel's list of its data sets, one for each TCB recovery.
+
+    Attributes:
+        signed: The exact text that is signed.
+        signature: Over ``signed``, ``r || s``.
+        issuer_chain: The signer's chain in PEM, or ``None`` where none came with it.
+        tee: Which kind of TEE it is about.
+        issue_date: When Intel made it.
+        next_update: When it must be replaced.
+        recoveries: The numbers, highest first, and when each recovery was made public.
+    """
+
+    signed: bytes
+    signature: bytes
+    issuer_chain: bytes | None
+    tee: Tee
+    issue_date: datetime
+    next_update: datetime
+    recoveries: tuple[tuple[int, datetime], ...]
+
+
+def parse_evaluation_numbers(
+    signed: bytes, signature: bytes, issuer_chain: bytes | None
+) -> EvaluationNumbers:
+    """Read a ``tcbEvaluationDataNumbers`` object.
+
+    Args:
+        signed: Its exact text.
+        signature: The signature that came with it.
+        issuer_chain: The PEM chain that came with it.
+
+    Raises:
+        MalformedEvidence: A field is missing or of another form; version or id unknown; no
+            numbers, or one twice.
+    """
+    check = EVALUATION_NUMBERS
+    form = _document(signed, "tcb_evaluation_data_numbers", check)
+    tee: Tee = "TDX" if _one_of(form, "id", ("SGX", "TDX"), check) == "TDX" else "SGX"
+    _exactly(form, "version", 1, check)
+    sets = form.objects("tcbEvalNumbers")
+    recoveries = {
+        _number(item, "tcbEvaluationDataNumber", _MAX_U16, check): _date(
+            item, "tcbRecoveryEventDate", check
+        )
+        for item in sets
+    }
+    if not 0 < len(sets) <= _MAX_LEVELS or len(recoveries) != len(sets):
+        raise _malformed(form, "tcbEvalNumbers", check, "no numbers, too many, or one twice")
+    return EvaluationNumbers(
+        signed=signed,
+        signature=signature,
+        issuer_chain=issuer_chain,
+        tee=tee,
+        issue_date=_date(form, "issueDate", check),
+        next_update=_date(form, "nextUpdate", check),
+        recoveries=tuple(sorted(recoveries.items(), reverse=True)),
+    )
+
+
 def parse_tcb_info(signed: bytes, signature: bytes, issuer_chain: bytes | None) -> TcbInfo:
     """Read a ``tcbInfo`` object.
 
@@ -316,10 +381,10 @@ def _levels(where: JsonObject, id: str, read: Callable[[JsonObject], _T]) -> lis
 
 def _status(level: JsonObject, allowed: frozenset[TcbStatus], id: str) -> TcbStatus:
     word = level.text("tcbStatus")
-    for status in allowed:
-        if status.value == word:
-            return status
-    raise _malformed(level, "tcbStatus", id, f"unknown status {word[:60]!r}")
+    status = _STATUSES.get(word)
+    if status not in allowed:
+        raise _malformed(level, "tcbStatus", id, f"unknown status {word[:60]!r}")
+    return status
 
 
 def _advisories(level: JsonObject) -> tuple[str, ...]:
@@ -347,13 +412,14 @@ def _tcb_level(level: JsonObject, tee: Tee) -> TcbLevel:
 def _components(tcb: JsonObject, name: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Read a list of exactly 16 SVNs, each one byte, with what Intel calls them."""
     items = tcb.array(name)
-    if len(items) != COMPONENTS or not all(isinstance(item, dict) for item in items):
+    if len(items) != COMPONENTS or set(map(type, items)) != {dict}:
         raise _malformed(tcb, name, TCB_INFO, f"not {COMPONENTS} components")
-    svns = tuple(item.get("svn") for item in items)
-    if not all(type(svn) is int and 0 <= svn <= _MAX_BYTE for svn in svns):
+    svns = tuple([item.get("svn") for item in items])
+    if set(map(type, svns)) != {int} or min(svns) < 0 or max(svns) > _MAX_BYTE:
         raise _malformed(tcb, name, TCB_INFO, "an SVN is not between 0 and 255")
-    labels = tuple(str(item.get("type") or item.get("category") or "") for item in items)
-    return svns, labels
+    # Most components have no name: only those that have one are asked for it.
+    named = [str(x.get("type") or x.get("category") or "") if len(x) > 1 else "" for x in items]
+    return svns, tuple(named)
 
 
 def _component_levels(

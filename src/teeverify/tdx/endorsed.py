@@ -5,18 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from teeverify.crypto.certificates import Certificate
 from teeverify.crypto.crl import Crl, require_not_revoked
 from teeverify.endorsements.remembered import Dated
 from teeverify.errors import EndorsementInvalid, EndorsementUnavailable
-from teeverify.roots import Roots, TrustAnchor
+from teeverify.roots import Roots
 from teeverify.tdx import issuers
 from teeverify.tdx.collateral import Endorsements
-from teeverify.tdx.documents import QE_IDENTITY, TCB_INFO, QeIdentity, TcbInfo, Tee
-from teeverify.tdx.issuers import PckChain
+from teeverify.tdx.documents import (
+    QE_IDENTITY,
+    TCB_INFO,
+    EvaluationNumbers,
+    QeIdentity,
+    TcbInfo,
+    Tee,
+)
+from teeverify.tdx.issuers import PckChain, Root
 from teeverify.tdx.pool import Wanted, choose
 from teeverify.tdx.quote import TEE_TDX, Quote
 
-__all__ = ["Documents", "Platform", "verify_documents", "verify_platform"]
+__all__ = [
+    "Documents",
+    "Platform",
+    "verify_documents",
+    "verify_platform",
+    "verify_root",
+    "verify_signed_document",
+]
 
 _PCK_CHAIN_IN_QUOTE = 5
 
@@ -26,14 +41,14 @@ class Platform:
     """The verified authorities over one CPU.
 
     Attributes:
-        anchor: The trust anchor that everything leads to.
+        root: The trust anchor that everything leads to.
         root_crl: Its revocation list.
         chain: The CPU's certificates.
         pck_crl: The revocation list of the CA above the CPU.
         expires_at: When the first of the CPU's certificates expires.
     """
 
-    anchor: TrustAnchor
+    root: Root
     root_crl: Crl
     chain: PckChain
     pck_crl: Crl
@@ -63,26 +78,12 @@ def verify_platform(
     quote: Quote, endorsements: Endorsements, trusted: Roots, at: datetime
 ) -> Platform:
     """Checks tdx.root-crl, tdx.pck-chain and tdx.pck-crl."""
-    subjects = {anchor.subject for anchor in trusted.intel}
-    wanted_root: Wanted[Crl] = Wanted(
-        id=issuers.ROOT_CRL,
-        what="Intel's root revocation list",
-        address="root",
-        matches=lambda crl: crl.issuer in subjects,
-        dates=_crl_dates,
-    )
-    root_crl = choose(endorsements.pool.root_crls, wanted_root, at)
-    anchor = endorsements.remember(
-        ("root-crl", trusted.intel, root_crl.der),
-        at,
-        lambda: issuers.verify_root_crl(root_crl, trusted.intel, at),
-    ).value
-
+    root_crl, root = verify_root(endorsements, trusted, at)
     pem = _pck_pem(quote, endorsements)
     chain = endorsements.remember(
-        ("pck-chain", anchor, root_crl.der, pem),
+        ("pck-chain", root.anchor, root_crl.der, pem),
         at,
-        lambda: issuers.verify_pck_chain(pem, anchor, root_crl, at),
+        lambda: issuers.verify_pck_chain(pem, root, root_crl, at),
     )
     ca = chain.value.ca
     wanted_pck: Wanted[Crl] = Wanted(
@@ -100,12 +101,31 @@ def verify_platform(
     )
     require_not_revoked(chain.value.leaf, pck_crl, id=issuers.PCK_CRL, what="PCK chain")
     return Platform(
-        anchor=anchor,
+        root=root,
         root_crl=root_crl,
         chain=chain.value,
         pck_crl=pck_crl,
         expires_at=chain.not_after,
     )
+
+
+def verify_root(endorsements: Endorsements, trusted: Roots, at: datetime) -> tuple[Crl, Root]:
+    """Make the check tdx.root-crl; see :func:`verify_platform`."""
+    subjects = {anchor.subject for anchor in trusted.intel}
+    wanted_root: Wanted[Crl] = Wanted(
+        id=issuers.ROOT_CRL,
+        what="Intel's root revocation list",
+        address="root",
+        matches=lambda crl: crl.issuer in subjects,
+        dates=_crl_dates,
+    )
+    root_crl = choose(endorsements.pool.root_crls, wanted_root, at)
+    root = endorsements.remember(
+        ("root-crl", trusted.intel, root_crl.der),
+        at,
+        lambda: issuers.verify_root_crl(root_crl, trusted.intel, at),
+    ).value
+    return root_crl, root
 
 
 def _pck_pem(quote: Quote, endorsements: Endorsements) -> bytes:
@@ -183,16 +203,41 @@ def _verify_document(
         raise EndorsementInvalid(
             f"{what} is for another kind of TEE", id=check, got=document.tee, want=tee
         )
-    anchor, root_crl, pem = platform.anchor, platform.root_crl, document.issuer_chain
+    authority = platform.root_crl, platform.root
+    return verify_signed_document(
+        document, (check, what), authority, endorsements, at, platform.chain.root
+    )
+
+
+def verify_signed_document(
+    document: TcbInfo | QeIdentity | EvaluationNumbers,
+    names: tuple[str, str],
+    authority: tuple[Crl, Root],
+    endorsements: Endorsements,
+    at: datetime,
+    known_root: Certificate | None = None,
+) -> Dated[None]:
+    """Verify that Intel's TCB signing key signed a document, which is in force.
+
+    Args:
+        document: The document.
+        names: Check id, and what it is, for the errors.
+        authority: The root and its revocation list, both verified.
+        endorsements: Where what is verified is remembered.
+        at: The time at which all must be valid.
+        known_root: The root's certificate, where it was verified already.
+
+    Raises:
+        TeeVerifyError: See :func:`teeverify.tdx.verify_quote`.
+    """
+    (root_crl, root), pem = authority, document.issuer_chain
     signer = endorsements.remember(
-        ("signer", anchor, root_crl.der, pem),
+        ("signer", root.anchor, root_crl.der, pem),
         at,
-        lambda: issuers.verify_signer(
-            pem, anchor, root_crl, at, (check, what), platform.chain.root
-        ),
+        lambda: issuers.verify_signer(pem, root, root_crl, at, names, known_root),
     )
     return endorsements.remember(
-        ("document", anchor, root_crl.der, pem, document.signature, document.signed),
+        ("document", root.anchor, root_crl.der, pem, document.signature, document.signed),
         at,
-        lambda: issuers.verify_document(document, signer, at, (check, what)),
+        lambda: issuers.verify_document(document, signer, at, names),
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import InitVar, dataclass
 
 from teeverify.encoding.fields import JsonObject
@@ -29,6 +29,7 @@ __all__ = [
     "KeyProvider",
     "replay_event_log",
     "verify_event_log",
+    "verify_runtime_log",
 ]
 
 CHECK = "code.event-log"
@@ -260,12 +261,39 @@ def verify_event_log(
     if not isinstance(quote, Quote):
         raise ConfigurationError("quote must be a tdx.Quote", id="usage.tdx")
     found = log if isinstance(log, EventLog) else replay_event_log(log)
-    _require_computed(found.events)
-    for index, (got, want) in enumerate(
-        zip(replayed(found.events).rtmrs, quote.td.rtmrs, strict=True)
-    ):
+    _require_registers(found, quote, range(_RTMRS))
+    return EventLogClaims(log=found, quote=quote, identity=found.identity, seal=_SEAL)
+
+
+def verify_runtime_log(log: str | bytes | Sequence[object], quote: Quote) -> AppIdentity:
+    """Replay a log that may hold only dstack's own events, as certificates carry it.
+
+    Such a log says nothing of RTMR0 to 2; where it has an event of one of them, all must agree.
+
+    Args:
+        log: What :func:`replay_event_log` takes.
+        quote: The verified quote.
+
+    Returns:
+        What dstack's OS wrote about the application, all of it measured into RTMR3.
+
+    Raises:
+        MalformedEvidence: The log cannot be read, or names an identity twice.
+        BindingMismatch: A register differs.
+    """
+    found = replay_event_log(log)
+    runtime_only = all(event.rtmr == _RUNTIME_RTMR for event in found.events)
+    _require_registers(found, quote, (_RUNTIME_RTMR,) if runtime_only else range(_RTMRS))
+    return found.identity
+
+
+def _require_registers(log: EventLog, quote: Quote, which: Iterable[int]) -> None:
+    _require_computed(log.events)
+    registers = replayed(log.events).rtmrs
+    for index in which:
+        got, want = registers[index], quote.td.rtmrs[index]
         if got != want:
-            count = sum(event.rtmr == index for event in found.events)
+            count = sum(event.rtmr == index for event in log.events)
             raise BindingMismatch(
                 f"the event log does not give the quote's RTMR{index}",
                 id=CHECK,
@@ -273,7 +301,6 @@ def verify_event_log(
                 want=want.hex(),
                 hint="The log was changed, or belongs to another boot or machine.",
             )
-    return EventLogClaims(log=found, quote=quote, identity=found.identity, seal=_SEAL)
 
 
 def _require_computed(events: Sequence[Event]) -> None:

@@ -17,14 +17,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from teeverify.clock import show_time
 from teeverify.crypto.certificates import (
     Certificate,
+    LoadedAnchor,
     foreign_root_hint,
     parse_pem_chain,
+    verify_dates,
     verify_path,
     verify_signed_by,
 )
 from teeverify.crypto.crl import Crl, require_not_revoked, verify_crl
 from teeverify.crypto.ecdsa import verify_raw
-from teeverify.crypto.signed import load_issuer_key, verify_signed
+from teeverify.crypto.signed import is_on_curve, verify_signed
 from teeverify.endorsements.remembered import Dated
 from teeverify.errors import (
     ChainInvalid,
@@ -33,12 +35,13 @@ from teeverify.errors import (
     SignatureInvalid,
 )
 from teeverify.roots import TrustAnchor
-from teeverify.tdx.documents import QeIdentity, TcbInfo
+from teeverify.tdx.documents import EvaluationNumbers, QeIdentity, TcbInfo
 from teeverify.tdx.pck import SGX_EXTENSION, PckExtension, parse_pck_extension
 
 __all__ = [
     "PckCa",
     "PckChain",
+    "Root",
     "verify_document",
     "verify_pck_chain",
     "verify_pck_crl",
@@ -80,7 +83,20 @@ class PckChain:
     extension: PckExtension
 
 
-def verify_root_crl(crl: Crl, anchors: Sequence[TrustAnchor], at: datetime) -> Dated[TrustAnchor]:
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The trust anchor that everything leads to.
+
+    Attributes:
+        anchor: The anchor.
+        loaded: The same, with its key.
+    """
+
+    anchor: TrustAnchor
+    loaded: LoadedAnchor
+
+
+def verify_root_crl(crl: Crl, anchors: Sequence[TrustAnchor], at: datetime) -> Dated[Root]:
     """Verify that a trust anchor signed a revocation list that is in force.
 
     Returns:
@@ -101,23 +117,23 @@ def verify_root_crl(crl: Crl, anchors: Sequence[TrustAnchor], at: datetime) -> D
             want=" or ".join(anchor.name for anchor in anchors),
             hint=foreign_root_hint(crl.issuer),
         )
-    anchor = _signing_anchor(crl, named, what)
+    root = _signing_anchor(crl, named, what)
     _require_extensions(crl, ROOT_CRL, what)
     _require_current((crl.this_update, crl.next_update), at, ROOT_CRL, what)
-    return Dated(anchor, crl.this_update, crl.next_update)
+    return Dated(root, crl.this_update, crl.next_update)
 
 
-def _signing_anchor(crl: Crl, named: Sequence[TrustAnchor], what: str) -> TrustAnchor:
+def _signing_anchor(crl: Crl, named: Sequence[TrustAnchor], what: str) -> Root:
     """Which of the anchors of this name signed the list; nearly always there is one."""
     for anchor in named:
-        key = load_issuer_key(anchor.spki, id=ROOT_CRL, what=anchor.name)
+        loaded = LoadedAnchor.load(anchor, id=ROOT_CRL)
         try:
-            verify_signed(crl.signed, key, id=ROOT_CRL, what=what)
+            verify_signed(crl.signed, loaded.public_key, id=ROOT_CRL, what=what)
         except SignatureInvalid:
             if anchor is named[-1]:
                 raise
         else:
-            return anchor
+            return Root(anchor, loaded)
     raise EndorsementInvalid(f"{what}: no anchor signed it", id=ROOT_CRL)
 
 
@@ -146,14 +162,12 @@ def _require_current(
         )
 
 
-def verify_pck_chain(
-    pem: bytes, anchor: TrustAnchor, root_crl: Crl, at: datetime
-) -> Dated[PckChain]:
+def verify_pck_chain(pem: bytes, trusted: Root, root_crl: Crl, at: datetime) -> Dated[PckChain]:
     """Verify a PCK chain: leaf, Platform or Processor CA, root.
 
     Args:
         pem: The chain, as the quote carries it or as supplied aside.
-        anchor: The trust anchor that must be its root.
+        trusted: The trust anchor that must be its root.
         root_crl: That anchor's verified revocation list.
         at: The time at which all must be valid.
 
@@ -171,8 +185,7 @@ def verify_pck_chain(
     names = _require_roles(chain, (_LEAF, " or ".join(_CAS)), PCK_CHAIN, what)
     leaf, ca, root = chain
     kind = _CAS[names[1]]
-    verify_path(chain, (anchor,), at=at, id=PCK_CHAIN, what=what)
-    _require_root(root, anchor, PCK_CHAIN, what)
+    _verify_path(chain, trusted, at, (PCK_CHAIN, what))
     for authority in (ca, root):
         require_not_revoked(authority, root_crl, id=PCK_CHAIN, what=what)
     value = leaf.extension(SGX_EXTENSION)
@@ -200,7 +213,7 @@ def verify_pck_crl(crl: Crl, chain: PckChain, at: datetime) -> Dated[None]:
 
 def verify_signer(
     pem: bytes | None,
-    anchor: TrustAnchor,
+    trusted: Root,
     root_crl: Crl,
     at: datetime,
     names: tuple[str, str],
@@ -210,7 +223,7 @@ def verify_signer(
 
     Args:
         pem: The chain that came with the document: signer and root.
-        anchor: The trust anchor that must be its root.
+        trusted: The trust anchor that must be its root.
         root_crl: That anchor's verified revocation list.
         at: The time at which all must be valid.
         names: Check id, and what the document is, for the errors.
@@ -232,16 +245,14 @@ def verify_signer(
         pem, id=check, what=f"{check}.issuer_chain", trailing_nul=True, known=known
     )
     _require_roles(chain, (_SIGNER,), check, f"{what}: issuer chain")
-    verify_path(chain, (anchor,), at=at, id=check, what=f"{what}: issuer chain")
-    if chain[-1] is not root:
-        _require_root(chain[-1], anchor, check, what)
+    _verify_path(chain, trusted, at, (check, f"{what}: issuer chain"), root)
     for certificate in chain:
         require_not_revoked(certificate, root_crl, id=check, what=f"{what}: issuer chain")
     return Dated(_p256(chain[0], check, what), *_validity(chain))
 
 
 def verify_document(
-    document: TcbInfo | QeIdentity,
+    document: TcbInfo | QeIdentity | EvaluationNumbers,
     signer: Dated[ec.EllipticCurvePublicKey],
     at: datetime,
     names: tuple[str, str],
@@ -270,19 +281,41 @@ def _require_roles(
     what: str,
 ) -> Sequence[str]:
     """Demand one certificate a role, no CA as a leaf, and one more: the root. Give the names."""
-    names = [certificate.common_name for certificate in chain]
-    matches = len(names) == len(roles) + 1 and all(
-        name in role.split(" or ") for name, role in zip(names, roles, strict=False)
+    names = [certificate.common_name for certificate in chain[: len(roles)]]
+    matches = len(chain) == len(roles) + 1 and all(
+        name in role.split(" or ") for name, role in zip(names, roles, strict=True)
     )
     if not matches or chain[0].is_ca:
         raise ChainInvalid(
             f"{what}: not the certificates that must be there",
             id=id,
-            got=", ".join(repr(name)[:60] for name in names)
+            got=", ".join(repr(certificate.common_name)[:60] for certificate in chain)
             + (" (a CA as its leaf)" if chain[0].is_ca else ""),
             want=", ".join([*roles, "the root"]),
         )
     return names
+
+
+def _verify_path(
+    chain: Sequence[Certificate],
+    trusted: Root,
+    at: datetime,
+    names: tuple[str, str],
+    known: Certificate | None = None,
+) -> None:
+    """Verify a path that ends with the root's own certificate.
+
+    Where that is the very certificate that is written down with the anchor, or one that was
+    verified before (``known``), only its dates can have changed.
+    """
+    check, what = names
+    last = chain[-1]
+    if last is known or last.sha256 == trusted.anchor.certificate_sha256:
+        verify_path(chain[:-1], (trusted.loaded,), at=at, id=check, what=what)
+        verify_dates(last, at=at, id=check, what=what)
+    else:
+        verify_path(chain, (trusted.loaded,), at=at, id=check, what=what)
+        _require_root(last, trusted.anchor, check, what)
 
 
 def _require_root(
@@ -294,7 +327,6 @@ def _require_root(
     """Demand that a path ends with the root itself, and that it is as the root signed it.
 
     Only its name and key are trusted; but its serial number is looked up in its revocation list.
-    The very certificate that is written down with the anchor need not be verified again.
     """
     if (last.subject, last.spki) != (anchor.subject, anchor.spki):
         raise ChainInvalid(
@@ -303,14 +335,13 @@ def _require_root(
             got=ascii(last.common_name[:60]),
             want=anchor.name,
         )
-    if last.sha256 != anchor.certificate_sha256:
-        verify_signed_by(last, last, id=id, what=what)
+    verify_signed_by(last, last, id=id, what=what)
 
 
 def _p256(certificate: Certificate, id: str, what: str) -> ec.EllipticCurvePublicKey:
     """The certificate's key, which Intel only makes on P-256."""
     key = certificate.public_key
-    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+    if is_on_curve(key) and key.curve.name == "secp256r1":
         return key
     raise ChainInvalid(f"{what}: {certificate.common_name!a} has no P-256 key", id=id)
 

@@ -6,6 +6,7 @@ Format: Intel SGX PCK Certificate and Certificate Revocation List Profile Specif
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -21,13 +22,30 @@ from teeverify.errors import MalformedEvidence
 
 __all__ = ["SGX_EXTENSION", "PckExtension", "PckTcb", "parse_pck_extension"]
 
-SGX_EXTENSION = "1.2.840.113741.1.13.1"
+SGX_EXTENSION = bytes.fromhex("2a864886f84d010d01")  # 1.2.840.113741.1.13.1, as DER writes it
 CHECK = "tdx.pck-chain"
 _PATH = "pck.sgx_extension"
-_ARC = bytes.fromhex("2a864886f84d010d01")  # 1.2.840.113741.1.13.1
+_ARC = SGX_EXTENSION
 _PCE_SVN = 17
 _CPU_SVN = 18
 _COMPONENTS = 16
+
+
+def _usual_svn(number: int) -> bytes:
+    """The pattern of one SVN below 256: DER writes it in one byte, or in two where it is large."""
+    name = re.escape(b"\x06\x0b" + _ARC + bytes([2, number]))
+    small = rb"0\x10" + name + rb"\x02\x01(?=[\x00-\x7f])"
+    large = rb"0\x11" + name + rb"\x02\x02\x00(?=[\x80-\xff])"
+    return b"(?:" + small + b"|" + large + b")(.)"
+
+
+# The form in which Intel writes the SVNs; any other is read element by element.
+_USUAL_TCB = re.compile(
+    b"".join(_usual_svn(number) for number in range(1, _PCE_SVN + 1))
+    + re.escape(b"0\x1f\x06\x0b" + _ARC + bytes([2, _CPU_SVN, OCTET_STRING, 16]))
+    + b"(.{16})",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +176,12 @@ def _nested(element: tuple[int, bytes], arc: bytes, name: str) -> dict[int, tupl
 
 
 def _tcb(fields: dict[int, tuple[int, bytes]]) -> PckTcb:
-    tcb = _nested(_field(fields, 2, "tcb"), _ARC + b"\x02", "tcb")
+    element = _field(fields, 2, "tcb")
+    usual = _USUAL_TCB.fullmatch(element[1]) if element[0] == SEQUENCE else None
+    if usual is not None:
+        *svns, pce_svn, cpu_svn = usual.groups()
+        return PckTcb(components=tuple(b"".join(svns)), pce_svn=pce_svn[0], cpu_svn=cpu_svn)
+    tcb = _nested(element, _ARC + b"\x02", "tcb")
     if len(tcb) != _CPU_SVN:
         _wrong("tcb", f"{len(tcb)} fields, not {_CPU_SVN}")
     for number in range(1, _CPU_SVN + 1):

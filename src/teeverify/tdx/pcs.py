@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 from teeverify.crypto.certificates import parse_pem_chain
 from teeverify.endorsements import Answer
 from teeverify.errors import ConfigurationError, EndorsementUnavailable, MalformedEvidence
-from teeverify.tdx.documents import Tee
+from teeverify.tdx.documents import EVALUATION_NUMBERS, Tee
 from teeverify.tdx.pck import SGX_EXTENSION, parse_pck_extension
 from teeverify.tdx.pool import Pool
 from teeverify.tdx.quote import TEE_TDX, Quote
@@ -34,6 +34,7 @@ _CHAIN_HEADERS = (
     "sgx-tcb-info-issuer-chain",
     "sgx-enclave-identity-issuer-chain",
     "sgx-pck-crl-issuer-chain",
+    "tcb-evaluation-data-numbers-issuer-chain",
 )
 
 
@@ -112,9 +113,8 @@ class Service:
             option = f"tcbEvaluationDataNumber={self.evaluation_number}"
         path = f"{base}/{tee}/certification/v4"
         fmspc = platform.fmspc.hex()
-        root = ROOT_CRL_URL if base == INTEL_PCS else f"{base}/sgx/certification/v4/rootcacrl"
         return (
-            Question(url=root, what="Intel's root revocation list", id="tdx.root-crl", keep=()),
+            self.root_crl_question(),
             Question(
                 url=f"{base}/sgx/certification/v4/pckcrl?ca={platform.ca}&encoding=der",
                 what=f"the revocation list of Intel's {platform.ca} CA",
@@ -131,6 +131,21 @@ class Service:
                 id="tdx.qe-identity",
             ),
         )
+
+    def numbers_question(self, tee: Tee) -> Question:
+        """Which data sets there are; no option changes the answer."""
+        base = self.base.rstrip("/")
+        return Question(
+            url=f"{base}/{tee.lower()}/certification/v4/tcbevaluationdatanumbers",
+            what="Intel's list of data sets",
+            id=EVALUATION_NUMBERS,
+        )
+
+    def root_crl_question(self) -> Question:
+        """The root's revocation list, whose address is a constant of the service."""
+        base = self.base.rstrip("/")
+        url = ROOT_CRL_URL if base == INTEL_PCS else f"{base}/sgx/certification/v4/rootcacrl"
+        return Question(url=url, what="Intel's root revocation list", id="tdx.root-crl", keep=())
 
 
 def platform_of(quote: Quote) -> Platform:
@@ -175,6 +190,7 @@ def current(answer: Answer, at: datetime) -> Pool | None:
     spans = [
         *((e.item.issue_date, e.item.next_update) for e in pool.tcb_infos),
         *((e.item.issue_date, e.item.next_update) for e in pool.qe_identities),
+        *((e.item.issue_date, e.item.next_update) for e in pool.evaluation_numbers),
         *((e.item.this_update, e.item.next_update) for e in (*pool.root_crls, *pool.pck_crls)),
     ]
     return pool if spans and all(start <= at < end for start, end in spans) else None

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from teeverify.crypto.crl import Crl
 from teeverify.errors import EndorsementUnavailable
-from teeverify.tdx.documents import QeIdentity, TcbInfo
+from teeverify.tdx.documents import EvaluationNumbers, QeIdentity, TcbInfo
 
 __all__ = ["Entry", "Pool", "Wanted", "choose"]
 
@@ -44,6 +44,7 @@ class Pool:
         root_crls: Addressed ``root``.
         pck_crls: Addressed ``platform`` or ``processor``.
         pck_chains: PCK chains in PEM, supplied aside from the quote.
+        evaluation_numbers: Lists of Intel's data sets, addressed ``TEE``.
     """
 
     tcb_infos: tuple[Entry[TcbInfo], ...] = ()
@@ -51,6 +52,7 @@ class Pool:
     root_crls: tuple[Entry[Crl], ...] = ()
     pck_crls: tuple[Entry[Crl], ...] = ()
     pck_chains: tuple[bytes, ...] = field(default=(), repr=False)
+    evaluation_numbers: tuple[Entry[EvaluationNumbers], ...] = ()
 
     @classmethod
     def union(cls, pools: Iterable[Pool]) -> Pool:
@@ -62,6 +64,7 @@ class Pool:
             root_crls=tuple(entry for pool in found for entry in pool.root_crls),
             pck_crls=tuple(entry for pool in found for entry in pool.pck_crls),
             pck_chains=tuple(chain for pool in found for chain in pool.pck_chains),
+            evaluation_numbers=tuple(e for pool in found for e in pool.evaluation_numbers),
         )
 
 

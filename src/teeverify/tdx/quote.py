@@ -72,6 +72,14 @@ _TD_LAYOUTS = {
     BodyType.TD_1_5: _TD_1_5,
     BodyType.TD_1_5_EX: _TD_1_5_EX,
 }
+_TD_STRUCTS = {
+    kind: (
+        tuple(name for name, _ in layout),
+        struct.Struct("".join(f"{size}s" for _, size in layout)),
+    )
+    for kind, layout in _TD_LAYOUTS.items()
+}
+_ENCLAVE = struct.Struct("<16s4s28s16s32s32s32s96sHH60s64s")
 _ENCLAVE_SIZE = 384
 BODY_SIZES = {
     BodyType.SGX: _ENCLAVE_SIZE,
@@ -352,7 +360,12 @@ def _body_type(reader: Reader, version: int, tee_type: int) -> BodyType:
 def _body(reader: Reader, kind: BodyType) -> TdReport | EnclaveReport:
     if kind is BodyType.SGX:
         return _enclave_report(reader)
-    return TdReport(**{name: reader.take(size, name) for name, size in _TD_LAYOUTS[kind]})
+    if reader.remaining < BODY_SIZES[kind]:
+        for name, size in _TD_LAYOUTS[kind]:
+            reader.take(size, name)  # it raises at the field that is cut off
+    names, layout = _TD_STRUCTS[kind]
+    values = layout.unpack(reader.take(BODY_SIZES[kind], "body"))
+    return TdReport(**dict(zip(names, values, strict=True)))
 
 
 def _outer_certification(section: Reader) -> Reader:
@@ -369,17 +382,6 @@ def _qe_report(inner: Reader) -> tuple[bytes, EnclaveReport]:
 
 
 def _enclave_report(reader: Reader) -> EnclaveReport:
-    return EnclaveReport(
-        cpu_svn=reader.take(16, "cpu_svn"),
-        misc_select=reader.take(4, "misc_select"),
-        reserved1=reader.take(28, "reserved1"),
-        attributes=reader.take(16, "attributes"),
-        mr_enclave=reader.take(32, "mr_enclave"),
-        reserved2=reader.take(32, "reserved2"),
-        mr_signer=reader.take(32, "mr_signer"),
-        reserved3=reader.take(96, "reserved3"),
-        isv_prod_id=reader.u16("isv_prod_id"),
-        isv_svn=reader.u16("isv_svn"),
-        reserved4=reader.take(60, "reserved4"),
-        report_data=reader.take(64, "report_data"),
-    )
+    names = EnclaveReport.__dataclass_fields__
+    values = _ENCLAVE.unpack(reader.take(_ENCLAVE_SIZE, "enclave_report"))
+    return EnclaveReport(**dict(zip(names, values, strict=True)))

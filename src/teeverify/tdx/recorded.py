@@ -27,8 +27,10 @@ from teeverify.endorsements import (
 )
 from teeverify.errors import MalformedEvidence
 from teeverify.tdx.documents import (
+    EVALUATION_NUMBERS,
     QE_IDENTITY,
     TCB_INFO,
+    parse_evaluation_numbers,
     parse_qe_identity,
     parse_tcb_info,
 )
@@ -44,12 +46,13 @@ _Parse = Callable[[bytes, bytes, "bytes | None"], T]
 _RECORDED = (".http.json", ".body")
 _DER_SEQUENCE = b"\x30"
 _MEMBERS = ("pck_certificate_chain", "pck_crl", "qe_identity", "root_ca_crl", "tcb_info")
-_DOCUMENT = re.compile(r"/(sgx|tdx)/certification/v4/(tcb|qe/identity)$")
+_DOCUMENT = re.compile(r"/(sgx|tdx)/certification/v4/(tcb|qe/identity|tcbevaluationdatanumbers)$")
 _AMD = re.compile(r"(?:^|_)(?:vcek|vlek|ask|asvk|ark)(?:_|\.)")
 _PCK_CRL = re.compile(r"/sgx/certification/v[34]/pckcrl$")
 _ROOT_CRL = re.compile(r"/sgx/certification/v[34]/rootcacrl$|/IntelSGXRootCA\.der$")
 _TCB_CHAINS = ("tcb-info-issuer-chain", "sgx-tcb-info-issuer-chain")
 _QE_CHAINS = ("sgx-enclave-identity-issuer-chain",)
+_NUMBERS_CHAINS = ("tcb-evaluation-data-numbers-issuer-chain",)
 
 
 def read_json(text: str | bytes) -> Pool:
@@ -151,6 +154,12 @@ def _read_answer(
         chain = _header(headers, _TCB_CHAINS)
         item = _answer(body, "tcbInfo", parse_tcb_info, TCB_INFO, chain)
         return Pool(tcb_infos=(Entry(item, address),))
+    if kind == "tcbevaluationdatanumbers":
+        chain = _header(headers, _NUMBERS_CHAINS)
+        numbers = _answer(
+            body, "tcbEvaluationDataNumbers", parse_evaluation_numbers, EVALUATION_NUMBERS, chain
+        )
+        return Pool(evaluation_numbers=(Entry(numbers, tee.upper()),))
     chain = _header(headers, _QE_CHAINS)
     identity = _answer(body, "enclaveIdentity", parse_qe_identity, QE_IDENTITY, chain)
     return Pool(qe_identities=(Entry(identity, tee.upper()),))

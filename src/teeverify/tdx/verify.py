@@ -262,7 +262,7 @@ def _claims(
             *(crl.next_update for crl in crls),
         ),
         roots_kind=kind,
-        anchor=platform.anchor.name,
-        anchor_fingerprint=platform.anchor.fingerprint,
+        anchor=platform.root.anchor.name,
+        anchor_fingerprint=platform.root.anchor.fingerprint,
         seal=SEAL,
     )
