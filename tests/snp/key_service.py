@@ -1,10 +1,9 @@
-"""A fake AMD's key service on this machine, over TLS, which can be told to be busy."""
+"""A fake service of the simulator on this machine, over TLS."""
 
 from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Iterable
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
@@ -16,51 +15,44 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from teeverify.clock import now
-from teeverify.simulator.amd import Amd
+from teeverify.simulator.amd_service import KeyService
 from teeverify.simulator.authority import Authority
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["KeyService"]
+__all__ = ["TlsService"]
 
 _HOST = "127.0.0.1"
 
 
-class KeyService:
-    """Answers what AMD's key service answers, for as long as it is entered.
+class TlsService:
+    """Answers what a fake service answers, for as long as it is entered.
 
     Args:
-        vendors: The fake AMDs, one a product.
+        service: From method and target to a reply.
         folder: Where its TLS certificate and key are written.
 
     Attributes:
         base: ``https://HOST:PORT``.
         ca_file: PEM file of who vouches for it.
-        asked: Paths and queries that were asked for, in order.
-        busy: How many of the next questions are answered with 429.
     """
 
-    def __init__(self, vendors: Iterable[Amd], folder: Path) -> None:
-        self.asked: list[str] = []
-        self.busy = 0
-        known = tuple(vendors)
-        service = self
-
+    def __init__(self, service: KeyService, folder: Path) -> None:
         class Handler(BaseHTTPRequestHandler):
-            """Answers one question."""
+            """Hands every request on."""
 
             def do_GET(self) -> None:
-                """Answer by the path of the URL."""
-                service.asked.append(self.path)
-                body = service.answer(self.path, known)
-                busy, service.busy = service.busy > 0, max(service.busy - 1, 0)
-                status = 429 if busy else 404 if body is None else 200
-                sent = (body or b"") if status == 200 else b""
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(sent)))
+                """Answer."""
+                reply = service(self.command, self.path)
+                self.send_response(reply.status)
+                for name, value in reply.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(reply.body)))
                 self.end_headers()
-                self.wfile.write(sent)
+                self.wfile.write(reply.body)
+
+            do_POST = do_GET  # noqa: N815 -- the name that the standard library looks for
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
@@ -71,12 +63,6 @@ class KeyService:
         context.load_cert_chain(_certificate(folder, self.ca_file))
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.base = f"https://{_HOST}:{self._server.server_port}"
-
-    @staticmethod
-    def answer(path: str, vendors: Iterable[Amd]) -> bytes | None:
-        """What the first of them that knows it answers."""
-        found = (vendor.kds(path) for vendor in vendors)
-        return next((body for body in found if body is not None), None)
 
     def __enter__(self) -> Self:
         """Start to answer."""

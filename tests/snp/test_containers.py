@@ -153,8 +153,18 @@ class TestEndorsements:
                 "tcbm": "x",
             }
         )
-        found = snp.Endorsements.load(text.encode()).found
-        assert (len(found.leaves), len(found.authorities)) == (1, 2)
+        in_base64 = base64.b64encode(text.encode())
+        for given in (
+            text.encode(),
+            in_base64,
+            in_base64 + b"\n",
+            base64.encodebytes(text.encode()),
+        ):
+            found = snp.Endorsements.load(given).found
+            assert (len(found.leaves), len(found.authorities)) == (1, 2)
+        for wrong in (in_base64[:-9], b"eyJ*", in_base64 + b"!"):
+            with pytest.raises(MalformedEvidence):
+                snp.Endorsements.load(wrong)
         for wrong in (b"{}", b'{"vcekCert": 5}', b'{"vcekCert": "x"}'):
             with pytest.raises(MalformedEvidence):
                 snp.Endorsements.load(wrong)

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from teeverify import snp
+from teeverify.appraisal import Policy
+from teeverify.client import Verifier
+from teeverify.client.amd import AmdEndorsements
 from teeverify.errors import (
+    BindingMismatch,
     ChainInvalid,
+    DebugEnabled,
     EndorsementInvalid,
     EndorsementUnavailable,
     EvidenceError,
     MalformedEvidence,
     SignatureInvalid,
+    StaleEvidence,
     TeeVerifyError,
 )
 from teeverify.roots import EMBEDDED
 from teeverify.simulator.amd import Amd, AmdKeys, certificate_table
+from teeverify.simulator.amd_service import Reply
 
 from .conftest import AT
+from .test_azure import Vm
+from .test_kds import BASE, Service
+
+
+def fetching(forge, folder, replies):
+    """Where endorsements come from, if a service gives other answers than AMD's."""
+    service = Service(forge.amd, replies=replies)
+    return AmdEndorsements(host=BASE, with_chain=True, fetcher=service, cache=folder / "cache")
+
+
+def appraise(forge, raw, *, at=AT, **options):
+    verifier = Verifier(
+        roots=forge.roots, endorsements=forge.amd.endorsements(), offline=True, **options
+    )
+    return verifier.appraise(raw, at=at, scope="evidence")
 
 
 def refused(kind, act, id=None):
@@ -143,8 +167,6 @@ def test_snpguest_vlek_chosen_by_presence(forge):
 
 
 def test_snpguest_dates_are_checked(forge):
-    from datetime import timedelta
-
     for years in (-20, 8, 40):
         refused(
             EndorsementUnavailable,
@@ -251,3 +273,123 @@ def test_the_embedded_roots_are_never_mixed_with_others(forge):
     assert not {anchor.spki for anchor in EMBEDDED.amd} & {
         anchor.spki for anchor in forge.roots.roots.amd
     }
+
+
+def test_go_sev_guest_age_of_a_downloaded_list(forge, tmp_path):
+    """A service may give a list that is out of date: it counts as none."""
+    old = forge.amd.crl(this_update=AT - timedelta(days=90), next_update=AT - timedelta(days=45))
+    replies = {"/vcek/v1/Milan/crl": Reply(status=200, body=old)}
+    source = fetching(forge, tmp_path, replies)
+    raw = forge.amd.report()
+    found = source.for_reports([raw], at=AT)
+    refused(EndorsementUnavailable, lambda: forge.verify(raw, found), "snp.crl")
+
+
+def test_snpguest_leaf_is_not_a_ca_because_of_its_name(forge):
+    """Whatever had "sev" in its name was taken for the ASK, and the HWID was never looked at."""
+    found = snp.Endorsements.load(forge.amd.vcek).found
+    assert (len(found.leaves), len(found.authorities)) == (1, 0)
+    found = snp.Endorsements.load(forge.amd.ask).found
+    assert (len(found.leaves), len(found.authorities)) == (0, 1)
+
+
+def test_trustee_debug_and_migration_are_refused_without_a_policy(forge):
+    refused(DebugEnabled, lambda: forge.verify(forge.amd.report(policy=0xB0000)))
+    result = appraise(forge, forge.amd.report(policy=0x70000))
+    assert result.finding("snp.policy").exit_code == 1
+
+
+def test_trustee_long_nonces_do_not_panic(forge):
+    vm = Vm(forge)
+    for size in (0, 65, 512, 4096):
+        refused(StaleEvidence, lambda size=size: vm.verify(nonce=b"n" * size), "azure.nonce")
+
+
+def test_trustee_and_attestation_rs_selection_of_pcrs(forge):
+    """A quote of other PCRs, labelled as PCR 0 and following: 16 and 23 can be reset by anybody."""
+    vm = Vm(forge)
+    for bits in (1 << 16 | 1 << 23, 1 << 8, 0, (1 << 24) - 2):
+        message = vm.message(banks=[(0x000B, bits)])
+        refused(BindingMismatch, lambda message=message: vm.verify(message=message), "azure.pcrs")
+
+
+def test_attestation_rs_bank_of_pcrs(forge):
+    vm = Vm(forge)
+    every = (1 << 24) - 1
+    for banks in ([(0x0004, every)], [(0x000B, every), (0x0004, every)]):
+        message = vm.message(banks=banks)
+        refused(BindingMismatch, lambda message=message: vm.verify(message=message), "azure.pcrs")
+
+
+def test_attestation_rs_dates_and_list_on_the_azure_path_too(forge):
+    vm = Vm(forge)
+    for at in (AT + timedelta(days=365 * 9), AT + timedelta(days=90)):
+        result = appraise(forge, vm.hcl(), at=at)
+        assert result.exit_code == 3
+
+
+def test_microsoft_trusts_the_ark_that_it_downloads(forge, stranger, tmp_path):
+    """Issue #152: whoever answers in AMD's place chooses the root."""
+    replies = {
+        path: Reply(status=200, body=body)
+        for path, body in (
+            ("/vcek/v1/Milan/cert_chain", stranger.chain_pem()),
+            ("/vcek/v1/Milan/crl", stranger.crl()),
+            (f"/vcek/v1/Milan/{stranger.hwid.hex()}", stranger.vcek),
+        )
+    }
+    raw = stranger.report()
+    found = fetching(forge, tmp_path, replies).for_reports([raw], at=AT)
+    for roots in (None, forge.roots):
+        refused(
+            ChainInvalid,
+            lambda roots=roots: snp.verify_report(raw, found, at=AT, roots=roots),
+            "snp.ca-chain",
+        )
+
+
+def test_premai_list_that_nobody_signed(forge):
+    """It was matched by serial, its signature never verified: an empty forged list passed."""
+    genuine = forge.amd.crl(revoked=[0x010001])
+    forged = forge.amd.crl(signer=forge.amd.keys.asvk)
+    endorsements = forge.amd.endorsements(ark_crl=forged)
+    refused(SignatureInvalid, lambda: forge.verify(endorsements=endorsements), "snp.crl")
+    endorsements = forge.amd.endorsements(ark_crl=genuine)
+    refused(EndorsementInvalid, lambda: forge.verify(endorsements=endorsements), "snp.crl")
+
+
+def test_dstack_tcb_and_chip_of_the_certificate(forge):
+    other = forge.amd.leaf("vcek", tcb={**forge.amd.tcb, "snp": 3})
+    endorsements = forge.amd.endorsements(vcek_der=other)
+    refused(EndorsementInvalid, lambda: forge.verify(endorsements=endorsements), "snp.leaf-tcb")
+    other = forge.amd.leaf("vcek", hwid=b"\x11" * 64)
+    endorsements = forge.amd.endorsements(vcek_der=other)
+    refused(EndorsementInvalid, lambda: forge.verify(endorsements=endorsements), "snp.chip-id")
+
+
+def test_tinfoil_raises_and_prints_nothing(forge, capsys):
+    refused(SignatureInvalid, lambda: forge.verify(forge.amd.report(signature=bytes(512))))
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+
+
+def test_tinfoil_author_key_and_provisional_firmware_are_supported(forge):
+    raw = forge.amd.report(key_info=1, author_key_digest=b"\1" * 48, current_tcb={"snp": 200})
+    claims = forge.verify(raw)
+    assert claims.report.author_key_enabled
+    assert claims.provisional
+
+
+def test_cmcp_report_data_mismatch_is_fatal(forge):
+    raw = forge.amd.report(report_data=b"\1" * 64, policy=0x20000)
+    for named, code in (("01" * 64, 0), ("01" * 63 + "02", 1)):
+        policy = Policy.genuine().replace(snp={"report_data": [named]})
+        assert appraise(forge, raw, policy=policy).exit_code == code
+
+
+def test_nvflare_seen_for_the_first_time_is_not_fresh(forge):
+    """To remember old evidence is no freshness: it must answer a question of the verifier's."""
+    vm = Vm(forge)
+    message = vm.message(nonce=b"o" * 32)
+    for _ in range(2):
+        refused(StaleEvidence, lambda: vm.verify(message=message), "azure.nonce")

@@ -15,29 +15,34 @@ from teeverify.endorsements import Answer
 from teeverify.endorsements.fetch import Fetcher
 from teeverify.errors import ConfigurationError, EndorsementUnavailable, MalformedEvidence
 from teeverify.simulator.amd import Amd, certificate_table
+from teeverify.simulator.amd_service import KeyService, Reply
 from teeverify.snp.kds import AMD_KDS, current, questions, vcek_url
 
 from .conftest import AT, Forge
-from .key_service import KeyService
+from .key_service import TlsService
 
 BASE = "https://kds.example.com"
 
 
 class Service:
-    """A fetcher that asks the fake AMD, and counts."""
+    """A fetcher that asks the fake AMD without a socket."""
 
-    def __init__(self, amd):
-        self.amd = amd
-        self.asked = []
+    def __init__(self, *vendors, **options):
+        self.kds = KeyService(vendors, **options)
         self.busy = set()
 
+    @property
+    def asked(self):
+        return [BASE + target for _, target in self.kds.asked]
+
     def get(self, url, *, what, id, keep=()):
-        self.asked.append(url)
-        path = urlsplit(url).path
-        body = None if path in self.busy else self.amd.kds(path)
-        if body is None:
-            raise EndorsementUnavailable(f"{what} could not be fetched", id=id, got="status 429")
-        return Answer(url=url, headers={}, body=body)
+        parts = urlsplit(url)
+        reply = self.kds("GET", f"{parts.path}?{parts.query}" if parts.query else parts.path)
+        if reply.status != 200 or parts.path in self.busy:
+            raise EndorsementUnavailable(
+                f"{what} could not be fetched", id=id, got=f"status {reply.status}"
+            )
+        return Answer(url=url, headers={}, body=reply.body)
 
 
 class TestUrls:
@@ -155,7 +160,6 @@ class TestFetching:
         assert offline.appraise(raw, scope="evidence").exit_code == 3
         old = Verifier(roots=forge.roots, amd=source).appraise(raw, scope="evidence", at=AT)
         assert old.exit_code == 3
-        service.amd = forge.amd
         service.busy.add(f"/vcek/v1/Milan/{forge.amd.hwid.hex()}")
         cold = AmdEndorsements(host=BASE, with_chain=True, fetcher=service, cache=tmp_path / "new")
         result = Verifier(roots=forge.roots, amd=cold).appraise(raw, scope="evidence")
@@ -176,45 +180,122 @@ def test_current(forge):
         current(Answer(url=BASE, headers={}, body=b"x"), AT)
 
 
+class TestFakeService:
+    """The simulator's key service is like AMD's, and every answer of it can be replaced."""
+
+    def test_all_products(self, forges):
+        kds = KeyService([forge.amd for forge in forges.values()])
+        for name, forge in forges.items():
+            for kind in ("vcek", "vlek"):
+                crl = kds("GET", f"/{kind}/v1/{name}/crl")
+                assert crl.headers["Content-Type"] == "application/pkix-crl"
+                assert snp.Endorsements.load(crl.body).found.crls
+                chain = kds("GET", f"/{kind}/v1/{name}/cert_chain")
+                assert chain.headers["Content-Type"] == "application/x-pem-file"
+                assert chain.body == forge.amd.chain_pem(kind)
+            (_, leaf) = questions(snp.parse_report(forge.amd.report()), base="")
+            assert kds("GET", leaf.url).body == forge.amd.vcek
+
+    def test_the_tcb_of_the_question(self, each):
+        """As AMD does: a certificate for the firmware that was asked for."""
+        kds = KeyService([each.amd])
+        raw = each.amd.report(reported_tcb={"snp": 1}, current_tcb={"snp": 200})
+        (_, leaf) = questions(snp.parse_report(raw), base="")
+        certificate = snp.parse_leaf(kds("GET", leaf.url).body)
+        assert certificate.tcb.snp == 1
+        crl, vcek = (snp.Endorsements.load(body) for body in (each.amd.crl(), certificate.der))
+        chain = snp.Endorsements.load(each.amd.chain_pem())
+        assert each.verify(raw, snp.Endorsements.union(crl, vcek, chain))
+
+    def test_what_it_refuses(self, forge):
+        amd = forge.amd
+        kds = KeyService([amd])
+        chip = f"/vcek/v1/Milan/{amd.hwid.hex()}"
+        parts = "blSPL=04&teeSPL=00&snpSPL=29"
+        for last in ("256", "x", "-1", "1&ucodeSPL=2", "1&more=1", "1&fmcSPL=1"):
+            assert kds("GET", f"{chip}?{parts}&ucodeSPL={last}").status == 400, last
+        for query in ("", parts):
+            assert kds("GET", f"{chip}?{query}").status == 400
+        assert kds("GET", f"{chip}?{parts}&ucodeSPL=222").status == 200
+        assert kds("GET", f"/vcek/v1/Genoa/{amd.hwid.hex()}?{parts}&ucodeSPL=222").status == 404
+        assert kds("GET", "/vlek/v1/Milan/cert").status == 404
+        assert kds("POST", chip).status == 405
+
+    def test_busy(self, forge):
+        kds = KeyService([forge.amd])
+        kds.busy, kds.retry_after = 1, "7"
+        assert kds("GET", "/vcek/v1/Milan/crl") == Reply(status=429, headers={"Retry-After": "7"})
+        assert kds("GET", "/vcek/v1/Milan/crl").status == 200
+
+    def test_replaced(self, forge):
+        broken = Reply(status=200, body=b"garbage")
+        kds = KeyService([forge.amd], replies={"/vcek/v1/Milan/crl": broken})
+        assert kds("GET", "/vcek/v1/Milan/crl") is broken
+        assert kds("GET", "/vlek/v1/Milan/crl").body != b"garbage"
+
+
 @pytest.mark.network
 class TestOverTls:
-    def source(self, service, tmp_path, **options):
-        fetcher = Fetcher(timeout=10, ca_file=service.ca_file, **options)
+    def source(self, tls, tmp_path, **options):
+        fetcher = Fetcher(timeout=10, ca_file=tls.ca_file, **options)
         return AmdEndorsements(
-            host=service.base, with_chain=True, fetcher=fetcher, cache=tmp_path / "cache"
+            host=tls.base, with_chain=True, fetcher=fetcher, cache=tmp_path / "cache"
         )
 
     def test_all_products(self, forges, tmp_path):
-        with KeyService([forge.amd for forge in forges.values()], tmp_path) as service:
-            source = self.source(service, tmp_path)
+        kds = KeyService([forge.amd for forge in forges.values()])
+        with TlsService(kds, tmp_path) as tls:
+            source = self.source(tls, tmp_path)
             for forge in forges.values():
                 raw = forge.amd.report()
                 assert forge.verify(raw, source.for_reports([raw], at=AT))
-        assert len(service.asked) == 9
+        assert len(kds.asked) == 9
 
     def test_busy_without_saying_for_how_long(self, forge, tmp_path):
-        with KeyService([forge.amd], tmp_path) as service:
+        kds = KeyService([forge.amd])
+        with TlsService(kds, tmp_path) as tls:
             raw = forge.amd.report()
-            service.busy = 1
+            kds.busy = 1
             with pytest.raises(EndorsementUnavailable) as caught:
-                self.source(service, tmp_path).for_reports([raw], at=AT)
+                self.source(tls, tmp_path).for_reports([raw], at=AT)
             assert "429" in caught.value.got
-            service.busy = 3
-            source = self.source(service, tmp_path, backoff=(0.01, 0.01, 0.01))
+            kds.busy = 3
+            source = self.source(tls, tmp_path, backoff=(0.01, 0.01, 0.01))
             assert forge.verify(raw, source.for_reports([raw], at=AT))
-            service.busy = 4
+            kds.busy = 4
             with pytest.raises(EndorsementUnavailable):
                 source.for_reports([raw], at=AT + timedelta(days=60))
 
+    def test_busy_and_says_for_how_long(self, forge, tmp_path):
+        kds = KeyService([forge.amd])
+        with TlsService(kds, tmp_path) as tls:
+            kds.busy, kds.retry_after = 1, "0"
+            raw = forge.amd.report()
+            assert forge.verify(raw, self.source(tls, tmp_path).for_reports([raw], at=AT))
+
     def test_one_deadline_for_all_attempts(self, forge, tmp_path):
-        with KeyService([forge.amd], tmp_path) as service:
-            service.busy = 10
-            fetcher = Fetcher(timeout=0.5, ca_file=service.ca_file, backoff=(30.0,))
-            source = AmdEndorsements(host=service.base, fetcher=fetcher, cache=tmp_path / "cache")
+        kds = KeyService([forge.amd])
+        with TlsService(kds, tmp_path) as tls:
+            kds.busy = 10
+            fetcher = Fetcher(timeout=0.5, ca_file=tls.ca_file, backoff=(30.0,))
+            source = AmdEndorsements(host=tls.base, fetcher=fetcher, cache=tmp_path / "cache")
             with pytest.raises(EndorsementUnavailable):
                 source.for_reports([forge.amd.report()], at=AT)
-            assert len(service.asked) == 1
+            assert len(kds.asked) == 1
+
+    def test_threads_ask_once(self, forge, tmp_path):
+        """One question about a chip at a time: AMD turns away whoever asks often."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        kds = KeyService([forge.amd])
+        raw = forge.amd.report()
+        with TlsService(kds, tmp_path) as tls, ThreadPoolExecutor(8) as pool:
+            source = self.source(tls, tmp_path)
+            for found in pool.map(lambda _: source.for_reports([raw], at=AT), range(16)):
+                assert forge.verify(raw, found)
+        assert len(kds.asked) == 3
 
     def test_an_unknown_chip(self, forge, make_forge, tmp_path):
-        with KeyService([forge.amd], tmp_path) as service, pytest.raises(EndorsementUnavailable):
-            self.source(service, tmp_path).for_reports([make_forge().amd.report()], at=AT)
+        kds = KeyService([forge.amd])
+        with TlsService(kds, tmp_path) as tls, pytest.raises(EndorsementUnavailable):
+            self.source(tls, tmp_path).for_reports([make_forge().amd.report()], at=AT)

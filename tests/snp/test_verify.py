@@ -245,15 +245,42 @@ class TestCrl:
         claims = forge.verify(endorsements=endorsements, unsafe_without_crl=True)
         assert claims.crl is None
 
-    @pytest.mark.parametrize(
-        "dates",
-        [{"next_update": AT - timedelta(hours=1)}, {"this_update": AT + timedelta(hours=1)}],
-        ids=["stale", "early"],
-    )
-    def test_not_in_force(self, forge, dates):
-        endorsements = forge.amd.endorsements(ark_crl=forge.amd.crl(**dates))
+    def test_stale(self, forge):
+        crl = forge.amd.crl(next_update=AT - timedelta(hours=1))
+        endorsements = forge.amd.endorsements(ark_crl=crl)
         refused(EndorsementUnavailable, "snp.crl", lambda: forge.verify(endorsements=endorsements))
         assert forge.verify(endorsements=endorsements, unsafe_without_crl=True).crl is None
+
+    def test_made_later(self, forge):
+        """It says more about the time asked about than one of that time: nothing is un-revoked."""
+        dates = {"this_update": AT + timedelta(days=400), "next_update": AT + timedelta(days=445)}
+        endorsements = forge.amd.endorsements(ark_crl=forge.amd.crl(**dates))
+        claims = forge.verify(endorsements=endorsements)
+        assert claims.crl.this_update == dates["this_update"]
+        assert claims.issued_at == dates["this_update"]
+        # What was remembered of it still ends with it.
+        after = AT + timedelta(days=446)
+        refused(
+            EndorsementUnavailable,
+            "snp.crl",
+            lambda: forge.verify(endorsements=endorsements, at=after),
+        )
+        revoked = forge.amd.endorsements(ark_crl=forge.amd.crl(**dates, revoked=[0x010001]))
+        refused(EndorsementInvalid, "snp.crl", lambda: forge.verify(endorsements=revoked))
+        foreign = forge.amd.crl(**dates, signer=forge.amd.keys.ask)
+        endorsements = forge.amd.endorsements(ark_crl=foreign)
+        refused(SignatureInvalid, "snp.crl", lambda: forge.verify(endorsements=endorsements))
+
+    def test_of_several_lists_the_newest_counts(self, forge):
+        amd = forge.amd
+        later = {"this_update": AT + timedelta(days=40), "next_update": AT + timedelta(days=80)}
+        lists = [amd.crl(), amd.crl(**later, revoked=[0x010001])]
+        for order in (lists, lists[::-1]):
+            parts = [amd.endorsements(ark_crl=None), *map(snp.Endorsements.load, order)]
+            both = snp.Endorsements.union(*parts)
+            refused(
+                EndorsementInvalid, "snp.crl", lambda both=both: forge.verify(endorsements=both)
+            )
 
     def test_of_another_product(self, forges):
         milan = forges["Milan"]

@@ -15,6 +15,14 @@ _PLATFORM = "smt|tsme|ecc|rapl_disabled|ciphertext_hiding|alias_check_complete|t
 _ID_16 = "[0-9a-fA-F]{32}"
 _DIGEST_32 = "[0-9a-fA-F]{64}"
 _DIGEST_48 = "[0-9a-fA-F]{96}"
+_BYTES_64 = "[0-9a-fA-F]{128}"
+_TCB = rf"(?:Milan|Genoa|Turin)(?: {_COMPONENT})+"
+
+
+def _wish(name: str, form: str, asks: str) -> Parameter:
+    """A list that is the user's own expectation."""
+    return Parameter(name=name, genuine=[], strict=[], wish=True, form=form, asks=asks)
+
 
 SNP_ROWS: tuple[Row, ...] = (
     Row(
@@ -22,8 +30,8 @@ SNP_ROWS: tuple[Row, ...] = (
         genuine="proven",
         strict="proven",
         floor="warn",
-        asks="AMD's list of revoked CAs is in force and does not name the CA above the report's "
-        "key",
+        asks="AMD's list of revoked CAs, of that time or later, does not name the CA above the "
+        "report's key",
     ),
     Row(
         id="snp.min-tcb",
@@ -69,12 +77,22 @@ SNP_ROWS: tuple[Row, ...] = (
         asks="the guest was launched with the identities, keys and host data that you named, if "
         "you named any",
     ),
+    Row(
+        id="snp.firmware",
+        genuine="proven",
+        strict="proven",
+        floor="proven",
+        asks="whoever you named endorses the firmware, if you named anybody; a wrong endorsement "
+        "always refuses",
+    ),
+    Row(
+        id="snp.report-data",
+        genuine="proven",
+        strict="proven",
+        floor="proven",
+        asks="the report binds one of the values that you named, if you named any",
+    ),
 )
-
-
-def _wish(name: str, form: str, asks: str) -> Parameter:
-    """A list that is the user's own expectation."""
-    return Parameter(name=name, genuine=[], strict=[], wish=True, form=form, asks=asks)
 
 
 SNP_PARAMETERS: tuple[Parameter, ...] = (
@@ -82,9 +100,14 @@ SNP_PARAMETERS: tuple[Parameter, ...] = (
         name="snp.min_tcb",
         genuine=[],
         strict=[],
-        form=rf"(?:Milan|Genoa|Turin)(?: {_COMPONENT})+",
+        form=_TCB,
         asks="lowest AMD firmware versions of a product, for example 'Milan snp=29 microcode=219'; "
         "replaces the floor that ships with teeverify for that product",
+    ),
+    _wish(
+        "snp.min_launch_tcb",
+        _TCB,
+        "lowest AMD firmware versions at the guest's launch, in the same form",
     ),
     Parameter(
         name="snp.tcb_parts",
@@ -152,6 +175,15 @@ SNP_PARAMETERS: tuple[Parameter, ...] = (
         item=int,
         asks="lowest GUEST_SVN of the ID block",
     ),
+    _wish(
+        "snp.launch_required",
+        "id_block|author_key",
+        "what the launch must have had, whoever's: an ID block, or an author key over its key",
+    ),
+    _wish("snp.firmware_by", "Google", "whose endorsement of the VM's firmware is needed"),
+    _wish("snp.report_data", _BYTES_64, "REPORT_DATA accepted, all 64 bytes in hex"),
+    _wish("snp.report_ids", _DIGEST_32, "REPORT_IDs accepted, in hex: one launch of one guest"),
+    _wish("snp.report_ids_ma", _DIGEST_32, "REPORT_ID_MAs (migration agents) accepted, in hex"),
     _wish("snp.family_ids", _ID_16, "FAMILY_IDs accepted, in hex"),
     _wish("snp.image_ids", _ID_16, "IMAGE_IDs accepted, in hex"),
     _wish("snp.host_data", _DIGEST_32, "HOST_DATA accepted, in hex"),

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from teeverify import snp
+from teeverify import snp, tdx
 from teeverify.appraisal.evidence import Machine
 from teeverify.appraisal.observation import Observation
 from teeverify.appraisal.steps import not_reached, ordered
-from teeverify.errors import BindingMismatch, EndorsementUnavailable, StaleEvidence
+from teeverify.errors import (
+    BindingMismatch,
+    ConfigurationError,
+    EndorsementUnavailable,
+    StaleEvidence,
+    TeeVerifyError,
+)
 from teeverify.roots import Roots
 
-__all__ = ["examine_snp", "examine_vtpm"]
+__all__ = ["examine_firmware_maker", "examine_hcl", "examine_snp", "examine_vtpm"]
 
 _CRL = "snp.crl"
 
@@ -46,10 +52,7 @@ def examine_snp(
 
     def verify() -> snp.Claims:
         snp.parse_report(report)  # what is malformed is wrong, whatever is missing beside it
-        parts = [] if endorsements is None else [endorsements]
-        if machine.snp_certificates is not None:
-            parts.append(snp.Endorsements.load(machine.snp_certificates))
-        known = parts[0] if len(parts) == 1 else snp.Endorsements.union(*parts)
+        known = _known(machine, endorsements)
         claims = snp.verify_report(report, known, at=at, roots=roots, unsafe_without_crl=True)
         if machine.layout and claims.report.made_by_host:
             raise BindingMismatch(
@@ -63,11 +66,11 @@ def examine_snp(
     claims = ordered(into, machine.label, snp.CHECKS, verify)
     if claims is not None and claims.crl is None:
         missing = EndorsementUnavailable(
-            "AMD's revocation list is absent or not in force, so that whether the CA above the "
+            "AMD's revocation list is absent or out of date, so that whether the CA above the "
             "report's key is revoked is not known",
             id=_CRL,
-            hint="Pass --endorsements PATH with AMD's list of that time; a policy may accept its "
-            "absence (require.snp.crl).",
+            hint="Pass --endorsements PATH with AMD's list of that time or a later one; a policy "
+            "may accept its absence (require.snp.crl).",
         )
         told = [
             Observation.failed(missing, subject=machine.label) if _is_crl(o, machine) else o
@@ -77,13 +80,86 @@ def examine_snp(
     return claims
 
 
+def _known(machine: Machine, endorsements: snp.Endorsements | None) -> snp.Endorsements:
+    """What was given or found beside the evidence, and what came with the report."""
+    parts = [] if endorsements is None else [endorsements]
+    if machine.snp_certificates is not None:
+        parts.append(snp.Endorsements.load(machine.snp_certificates))
+    return parts[0] if len(parts) == 1 else snp.Endorsements.union(*parts)
+
+
+def examine_firmware_maker(
+    machine: Machine,
+    endorsements: snp.Endorsements | None,
+    claims: snp.Claims,
+    *,
+    at: datetime,
+    roots: Roots,
+) -> snp.FirmwareClaims | TeeVerifyError | None:
+    """Verify Google's endorsement of a report's firmware, where there is one of its measurement.
+
+    Args:
+        machine: The machine.
+        endorsements: What was given, or found beside the evidence.
+        claims: What was proved of its report.
+        at: The time of the appraisal.
+        roots: The trust anchors.
+
+    Returns:
+        What was proved, or what is wrong or missing; ``None`` where there is no endorsement.
+
+    Raises:
+        ConfigurationError: The caller's own mistake.
+    """
+    found = _known(machine, endorsements).found
+    error: TeeVerifyError | None = None
+    for raw in found.firmware:
+        try:
+            endorsement = snp.parse_firmware_endorsement(raw)
+            if claims.measurement not in endorsement.measurements.values():
+                continue  # of other firmware: one folder may serve many machines
+            return snp.verify_firmware(
+                endorsement, claims, at=at, certificates=found.firmware_roots, roots=roots
+            )
+        except ConfigurationError:
+            raise
+        except TeeVerifyError as problem:
+            error = error or problem
+    return error
+
+
+def examine_hcl(
+    machine: Machine, claims: snp.Claims | None, into: list[Observation], *, nonce: bytes | None
+) -> snp.HclClaims | None:
+    """Verify what Azure's envelope adds to a report, where it came without a TPM's quote.
+
+    Args:
+        machine: The machine.
+        claims: What was proved of the report; ``None`` where that failed.
+        into: Where the observations go.
+        nonce: The nonce that was asked for; without one nothing is said of freshness.
+
+    Returns:
+        What was proved; ``None`` where something is wrong or missing.
+
+    Raises:
+        ConfigurationError: The caller's own mistake.
+    """
+    checks = snp.HCL_CHECKS if nonce is not None else snp.HCL_CHECKS[:-1]
+    if claims is None:
+        into += not_reached([check.id for check in checks], machine.label)
+        return None
+    hcl = snp.parse_hcl_report(machine.hcl or b"")
+    return ordered(into, machine.label, checks, lambda: snp.verify_hcl(hcl, claims, nonce=nonce))
+
+
 def _is_crl(observation: Observation, machine: Machine) -> bool:
     return observation.id == _CRL and observation.subject == machine.label
 
 
 def examine_vtpm(
     azure: snp.AzureEvidence,
-    claims: snp.Claims | None,
+    claims: snp.Claims | tdx.Claims | None,
     into: list[Observation],
     label: str,
     *,
@@ -93,7 +169,7 @@ def examine_vtpm(
 
     Args:
         azure: The evidence.
-        claims: What was proved of the report; ``None`` where that failed.
+        claims: What was proved of the report or quote; ``None`` where that failed.
         into: Where the observations go.
         label: The machine.
         nonce: The nonce that was asked for.
@@ -118,6 +194,15 @@ def examine_vtpm(
                 got=snp.parse_tpm_quote(azure.message).extra_data.hex() or "none",
                 want="the nonce that you asked for",
                 hint="Pass --nonce HEX.",
+            )
+        if isinstance(claims, tdx.Claims):
+            return tdx.verify_vtpm(
+                tdx.parse_hcl_report(azure.hcl),
+                claims,
+                message=azure.message,
+                signature=azure.signature,
+                pcrs=azure.pcrs,
+                nonce=nonce,
             )
         return snp.verify_vtpm(
             snp.parse_hcl_report(azure.hcl),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ def add_measure(parser: argparse.ArgumentParser) -> None:
     snp.add_argument("--ovmf", required=True, metavar="F", help="the firmware's image")
     snp.add_argument("--kernel", metavar="F", help="the kernel that is booted directly")
     snp.add_argument("--initrd", metavar="F", help="its initrd")
+    snp.add_argument("--kernel-sha256", metavar="HEX", help="the kernel's, in place of --kernel")
+    snp.add_argument("--initrd-sha256", metavar="HEX", help="the initrd's, in place of --initrd")
     snp.add_argument("--cmdline", default="", metavar="S", help="its command line, exactly")
     snp.add_argument("--vcpus", default="1", metavar="N|N-M|N,M", help="numbers of virtual CPUs")
     snp.add_argument(
@@ -54,19 +57,9 @@ def measure_command(options: argparse.Namespace) -> int:
         ConfigurationError: A file that cannot be read, or a value of another form.
         MalformedEvidence: The firmware's image cannot be read.
     """
-    kernel = None
-    if options.kernel is not None:
-        initrd = b"" if options.initrd is None else _read(options.initrd)
-        kernel = KernelHashes.of(_read(options.kernel), initrd, options.cmdline)
-    elif options.initrd is not None or options.cmdline:
-        raise ConfigurationError(
-            "an initrd and a command line are measured with a kernel only",
-            id="usage.measure",
-            want="--kernel F",
-        )
     launch = Launch.of(
         _read(options.ovmf),
-        kernel=kernel,
+        kernel=_kernel(options),
         cpu_type=options.vcpu_type,
         vmm=Vmm(options.vmm),
         features=_number(options.guest_features),
@@ -82,6 +75,38 @@ def measure_command(options: argparse.Namespace) -> int:
     for number, digest in digests.items():
         print(f"{number:>5}  {digest.hex()}")
     return EXIT_SATISFIED
+
+
+def _kernel(options: argparse.Namespace) -> KernelHashes | None:
+    """The hashes of what is booted directly: of files, or as they are given."""
+    kernel = _hash(options.kernel, options.kernel_sha256, "--kernel")
+    initrd = _hash(options.initrd, options.initrd_sha256, "--initrd")
+    if kernel is not None:
+        return KernelHashes(
+            kernel=kernel,
+            initrd=hashlib.sha256(b"").digest() if initrd is None else initrd,
+            cmdline=KernelHashes.of_cmdline(options.cmdline),
+        )
+    if initrd is not None or options.cmdline:
+        raise ConfigurationError(
+            "an initrd and a command line are measured with a kernel only",
+            id="usage.measure",
+            want="--kernel F",
+        )
+    return None
+
+
+def _hash(file: str | None, digest: str | None, flag: str) -> bytes | None:
+    if file is not None and digest is not None:
+        raise ConfigurationError(
+            f"{flag} and {flag}-sha256 say the same thing twice", id="usage.measure"
+        )
+    if digest is None:
+        return None if file is None else hashlib.sha256(_read(file)).digest()
+    try:
+        return hex_bytes(digest, field=f"{flag}-sha256", id="usage.measure", length=32)
+    except MalformedEvidence:
+        raise _wrong(f"{flag}-sha256", digest, "32 bytes in hex") from None
 
 
 def _explain(options: argparse.Namespace, launch: Launch, most: int) -> int:

@@ -12,7 +12,7 @@ from teeverify.appraisal import Evidence
 from teeverify.endorsements.fetch import Fetcher, require_https
 from teeverify.endorsements.store import Store, default_folder
 from teeverify.errors import MalformedEvidence
-from teeverify.snp.kds import AMD_KDS, current, questions
+from teeverify.snp.kds import AMD_KDS, Question, current, questions
 
 __all__ = ["AmdEndorsements", "has_leaves", "reports_in_need"]
 
@@ -69,24 +69,42 @@ class AmdEndorsements:
                 could not be had.
             ConfigurationError: The cache cannot be used.
         """
-        found: list[snp.Found] = []
+        asked: list[Question] = []
         for report in reports:
-            asked = questions(
+            asked += questions(
                 snp.parse_report(report),
                 base=self.base,
                 with_chain=self._with_chain,
                 with_leaf=with_leaf,
             )
-            for question in asked:
-                with self._turn:
-                    found.append(self._one(question.url, question.what, question.id, at))
-        return snp.Endorsements(snp.Found.union(found))
+        return snp.Endorsements(snp.Found.union(self.ask(asked, at=at)))
 
-    def _one(self, url: str, what: str, id: str, at: datetime) -> snp.Found:
-        kept = self._kept(url, at)
+    def ask(
+        self, asked: Iterable[Question], *, at: datetime, refresh: bool = False
+    ) -> list[snp.Found]:
+        """What was asked for, piece by piece.
+
+        Args:
+            asked: What to ask for.
+            at: The time at which all must be current.
+            refresh: Whether to fetch what is kept and current too.
+
+        Raises:
+            MalformedEvidence: An answer that cannot be read.
+            EndorsementUnavailable: An answer that could not be had.
+            ConfigurationError: The cache cannot be used.
+        """
+        found = []
+        for question in asked:
+            with self._turn:
+                found.append(self._one(question, at, refresh=refresh))
+        return found
+
+    def _one(self, question: Question, at: datetime, *, refresh: bool) -> snp.Found:
+        kept = None if refresh else self._kept(question.url, at)
         if kept is not None:
             return kept
-        answer = self.fetcher.get(url, what=what, id=id)
+        answer = self.fetcher.get(question.url, what=question.what, id=question.id)
         # What cannot be read is not kept; whether it is genuine, each verification says.
         fetched = snp.Endorsements.load(answer.body).found
         self.store.save(answer)

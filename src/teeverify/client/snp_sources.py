@@ -7,6 +7,7 @@ from typing import Any
 from teeverify import snp
 from teeverify.appraisal import evidence as neutral
 from teeverify.appraisal.evidence import Machine
+from teeverify.binding import Bound
 from teeverify.encoding.fields import JsonObject
 from teeverify.errors import MalformedEvidence
 
@@ -35,7 +36,8 @@ def from_bytes(raw: bytes, name: str) -> neutral.Evidence:
     """
     if raw.startswith(_HCL):
         hcl = snp.parse_hcl_report(raw)
-        return _evidence("an AMD SEV-SNP report in Azure's envelope", name, hcl.report, None)
+        words = "an AMD SEV-SNP report in Azure's envelope"
+        return _evidence(words, name, hcl.report, None, hcl=raw, **_bound(hcl))
     unwrapped = snp.unwrap_report(raw)
     table = unwrapped.table if unwrapped.table and any(unwrapped.table) else None
     return _evidence("an AMD SEV-SNP report", name, unwrapped.report, table)
@@ -66,7 +68,14 @@ def from_azure(value: Any, name: str) -> neutral.Evidence:  # noqa: ANN401 -- de
         hcl.report,
         azure.certificates,
         azure=azure,
+        **_bound(hcl),
     )
+
+
+def _bound(hcl: snp.HclReport) -> dict[str, Any]:
+    """What the envelope's report must bind: the claims in the envelope."""
+    commits = Bound(runtime_claims=hcl.claims, runtime_hash=hcl.hash_name)
+    return {"layout": "hcl", "commits": commits}
 
 
 def _evidence(

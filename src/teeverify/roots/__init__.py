@@ -13,11 +13,13 @@ from teeverify.roots.anchors import (
     as_roots,
     custom_roots,
 )
+from teeverify.roots.timestamps import TimestampRoots
 
 __all__ = [
     "EMBEDDED",
     "Roots",
     "RootsInput",
+    "TimestampRoots",
     "TrustAnchor",
     "UnsafeTestRoots",
     "as_roots",

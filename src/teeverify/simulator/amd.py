@@ -49,6 +49,7 @@ _GUIDS = {
     "ask": "4ab7b379-bbac-4fe4-a02f-05aef327c782",
     "ark": "c0b406a4-a803-4952-9743-3fb6014cd0ae",
     "crl": "92f81bc3-5811-4d3d-97ff-d19f88dc67ea",
+    "firmware": "9f4116cd-c503-4f5a-8f6f-fb68882f4ce2",
 }
 
 

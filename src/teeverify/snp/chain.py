@@ -9,7 +9,7 @@ from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from teeverify.clock import parse_time, show_time
+from teeverify.clock import UTC, parse_time, show_time
 from teeverify.crypto.certificates import Certificate, foreign_root_hint, verify_path
 from teeverify.crypto.crl import Crl, verify_crl_of_anchor
 from teeverify.crypto.signed import PSS_ALGORITHMS, IssuerKey, load_issuer_key, verify_signed
@@ -33,6 +33,7 @@ __all__ = ["Authority", "verify_authority", "verify_crl", "verify_leaf"]
 CA_CHAIN = "snp.ca-chain"
 LEAF = "snp.leaf"
 _RSA_BITS = 4096
+_EVER = datetime(1, 1, 1, tzinfo=UTC)
 # The first ASK of Genoa, revoked by AMD on 2022-10-31: known also where its list is not at hand.
 _REVOKED = frozenset({("SEV-Genoa", 0x020001)})
 
@@ -261,7 +262,7 @@ def verify_crl(authority: Authority, endorsements: Endorsements, at: datetime) -
     """Make the check snp.crl for one CA.
 
     Raises:
-        EndorsementUnavailable: AMD's list is absent, or not in force.
+        EndorsementUnavailable: AMD's list is absent, or its next one was due by then.
         EndorsementInvalid: The CA is revoked.
         SignatureInvalid: The list was not signed by AMD's root.
     """
@@ -276,12 +277,13 @@ def verify_crl(authority: Authority, endorsements: Endorsements, at: datetime) -
             want="AMD's list of this product",
             hint="Pass --endorsements PATH with the list that AMD's key service gives.",
         )
-    own.sort(key=lambda crl: (crl.this_update <= at <= crl.next_update, crl.this_update))
-    crl = own[-1]
+    crl = max(own, key=lambda crl: (crl.next_update >= at, crl.this_update))
+    # A list made after the time asked about answers for that time too: AMD takes no CA off again.
+    moment = max(at, crl.this_update)
 
     def verify() -> Dated[None]:
-        verify_crl_of_anchor(crl, authority.anchor, at=at, id=CRL, what=what)
-        return Dated(None, crl.this_update, crl.next_update)
+        verify_crl_of_anchor(crl, authority.anchor, at=moment, id=CRL, what=what)
+        return Dated(None, _EVER, crl.next_update)
 
     endorsements.remember(("crl", authority.anchor, crl.der), at, verify)
     if authority.serial in crl.revoked:

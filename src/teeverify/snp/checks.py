@@ -7,7 +7,6 @@ from teeverify.encoding.checks import Check
 __all__ = ["CHECKS", "CRL", "SEPARATE_CHECKS"]
 
 CRL = "snp.crl"
-_FRESH = "Fetch fresh endorsements, or verify at the time when the evidence was recorded."
 
 CHECKS: tuple[Check, ...] = (
     Check(
@@ -41,9 +40,10 @@ CHECKS: tuple[Check, ...] = (
     Check(
         id=CRL,
         claim="cpu",
-        proves="AMD's list of revoked CAs is in force, and this CA is not on it. AMD revokes no "
-        "single chips; their firmware versions replace that.",
-        fix=f"Revoked: do not use this machine. Otherwise: {_FRESH[0].lower()}{_FRESH[1:]}",
+        proves="AMD's list of revoked CAs, of this time or later, does not name this CA. AMD "
+        "revokes no single chips; their firmware versions replace that.",
+        fix="Revoked: do not use this machine. Otherwise: supply AMD's list; a later one answers "
+        "for an earlier time too.",
     ),
     Check(
         id="snp.leaf",
@@ -96,6 +96,13 @@ SEPARATE_CHECKS: tuple[Check, ...] = (
         claim="cpu",
         proves="The table of certificates that came with the report can be read in one way only.",
         fix="Take the table from the guest again, or supply the certificates as files.",
+    ),
+    Check(
+        id="snp.id-block",
+        claim="code",
+        proves="The guest was launched with exactly this ID block, signed by the keys that the "
+        "report names.",
+        fix="Take block and information from the launch of this very guest.",
     ),
     Check(
         id="measure.ovmf",

@@ -51,11 +51,11 @@ _LAYOUTS: Mapping[Product, tuple[str, ...]] = {
     Product.GENOA: _CLASSIC,
     Product.TURIN: ("fmc", "bootloader", "tee", "snp", "", "", "", "microcode"),
 }
-# Which bytes of it are reserved, as spans.
-_RESERVED: Mapping[Product, tuple[tuple[int, int], ...]] = {
-    Product.MILAN: ((2, 6),),
-    Product.GENOA: ((2, 6),),
-    Product.TURIN: ((4, 7),),
+# Which bytes of it are reserved: from, and up to.
+_RESERVED: Mapping[Product, tuple[int, int]] = {
+    Product.MILAN: (2, 6),
+    Product.GENOA: (2, 6),
+    Product.TURIN: (4, 7),
 }
 
 
@@ -109,7 +109,8 @@ class TcbVersion:
         """
         values = dict(zip(_LAYOUTS[product], raw, strict=True))
         values.pop("", None)
-        if any(raw[start:end] != bytes(end - start) for start, end in _RESERVED[product]):
+        start, end = _RESERVED[product]
+        if any(raw[start:end]):
             raise MalformedEvidence(
                 f"{field}: reserved bytes are not zero in the layout of {product}",
                 id=id,

@@ -5,6 +5,7 @@ What is signed are the bytes as they came; nothing here is ever written again an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -42,6 +43,9 @@ class Signer(Enum):
     def __str__(self) -> str:
         """The name."""
         return self.name
+
+
+_SIGNERS: Mapping[int, Signer] = {signer.value: signer for signer in Signer}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -172,8 +176,7 @@ class Report:
     @property
     def signer(self) -> Signer | None:
         """Which kind of key signed; ``None`` for a reserved value."""
-        known = {signer.value: signer for signer in Signer}
-        return known.get(self.signing_key)
+        return _SIGNERS.get(self.signing_key)
 
     @property
     def made_by_host(self) -> bool:
@@ -183,7 +186,7 @@ class Report:
     @property
     def chip_id_masked(self) -> bool:
         """Whether the host keeps the chip's name back."""
-        return not any(self.chip_id)
+        return self.chip_id.count(0) == len(self.chip_id)
 
     def tcb(self, name: str, product: Product) -> TcbVersion:
         """One of the four TCB versions, in a product's layout.
@@ -301,13 +304,15 @@ def _body(reader: Reader, version: int) -> dict[str, Any]:
 
 
 def _firmware(reader: Reader, field: str) -> FirmwareVersion:
-    build, minor, major = reader.take(3, field)
-    reader.zeros(1, field)
+    build, minor, major, reserved = reader.take(4, field)
+    if reserved:
+        raise reader.error("reserved bytes are not zero", field)
     return FirmwareVersion(major, minor, build)
 
 
 def _scalar(reader: Reader, field: str) -> bytes:
     """A number of P-384, which the firmware writes little-endian into 72 bytes; here big-endian."""
-    value = reader.take(_SCALAR_BYTES, field)
-    reader.zeros(_SCALAR_PADDING, field)
-    return value[::-1]
+    value = reader.take(_SCALAR_BYTES + _SCALAR_PADDING, field)
+    if any(value[_SCALAR_BYTES:]):
+        raise reader.error("reserved bytes are not zero", field)
+    return value[_SCALAR_BYTES - 1 :: -1]

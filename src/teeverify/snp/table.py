@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from teeverify.encoding.reader import Reader
 from teeverify.errors import MalformedEvidence
+from teeverify.snp.google import GOOGLE_TABLE_GUID
 
 __all__ = ["CertificateTable", "is_certificate_table", "parse_certificate_table"]
 
@@ -27,6 +28,7 @@ _GUIDS: Mapping[str, str] = {
     "4ab7b379-bbac-4fe4-a02f-05aef327c782": "ask",
     "c0b406a4-a803-4952-9743-3fb6014cd0ae": "ark",
     "92f81bc3-5811-4d3d-97ff-d19f88dc67ea": "crl",
+    GOOGLE_TABLE_GUID: "firmware",
 }
 # The specification means RFC 4122's order; some hosts write the mixed order of EFI.
 _IN_ORDER = {uuid.UUID(text).bytes: name for text, name in _GUIDS.items()}
@@ -38,8 +40,8 @@ class CertificateTable:
     """What a table holds. Nothing in it is verified, and no slot's name is believed.
 
     Attributes:
-        entries: The known entries, in order: name (``vcek``, ``vlek``, ``ask``, ``ark``, ``crl``)
-            and bytes.
+        entries: The known entries, in order: name (``vcek``, ``vlek``, ``ask``, ``ark``, ``crl``,
+            ``firmware``) and bytes.
         unknown: GUIDs of the others.
     """
 

@@ -44,4 +44,18 @@ SNP_CHECKS: tuple[Check, ...] = (
         proves="The VM was launched with the identities, keys and host data that you named.",
         fix="Compare them with what the operator published.",
     ),
+    Check(
+        id="snp.firmware",
+        claim="code",
+        proves="The VM started with firmware that its maker endorses. What that firmware boots is "
+        "not part of the measurement.",
+        fix="Fetch the endorsement with `teeverify endorsements fetch SOURCE --firmware`, and give "
+        "it with --endorsements.",
+    ),
+    Check(
+        id="snp.report-data",
+        claim="key",
+        proves="The report binds exactly a value that you named (REPORT_DATA).",
+        fix="The report answers another question, or binds another key: get one with your value.",
+    ),
 )

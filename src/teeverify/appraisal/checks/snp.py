@@ -9,12 +9,20 @@ from teeverify.appraisal.checks.subject import Subject
 from teeverify.appraisal.observation import Observation
 from teeverify.appraisal.policy import Policy
 from teeverify.appraisal.snp_floors import FLOORS, NEWEST, Floor
-from teeverify.errors import AppraisalFailed
+from teeverify.errors import AppraisalFailed, EndorsementUnavailable, TeeVerifyError
 
-__all__ = ["csp", "launch", "min_tcb", "platform", "policy", "vmpl"]
+__all__ = ["csp", "firmware", "launch", "min_tcb", "platform", "policy", "report_data", "vmpl"]
 
 # Clouds that ask for their guests' reports at another level than 0 (their own layer is there).
 _CLOUD_LEVELS: Mapping[str, tuple[int, ...]] = {".amazonaws.com": (0, 1)}
+_MEANINGS: Mapping[str, str] = {
+    "migrate_ma": "a migration agent may move the VM to another machine",
+    "host_made": "the host asked for the report, so what it binds is the host's choice",
+    "smt": "a sibling thread of the VM's may be the host's",
+    "cxl": "the VM's memory may be on a CXL device",
+    "provisional": "the firmware that runs is not committed: the host can still go back",
+    "masked_chip_id": "the host hides which chip it is",
+}
 _OPERATOR = "Only the machine's operator can update it."
 
 
@@ -22,6 +30,43 @@ def _machines(subject: Subject) -> Iterator[tuple[snp.Claims, str]]:
     for machine in subject.machines:
         if machine.snp is not None:
             yield machine.snp, machine.machine.label
+
+
+def firmware(subject: Subject) -> Iterator[Observation]:
+    """Who endorses the firmware that the launch digest is of, where somebody does."""
+    named = subject.policy["snp.firmware_by"]
+    for machine in subject.machines:
+        seen, label = machine.firmware_maker, machine.machine.label
+        if machine.snp is None:
+            continue
+        if isinstance(seen, snp.FirmwareClaims):
+            yield Observation.proven(
+                "snp.firmware",
+                f"The firmware is endorsed by {seen.endorser} (version {seen.svn}, "
+                f"{seen.made_at:%Y-%m-%d}); what it boots is not part of the measurement.",
+                subject=label,
+                got=f"UEFI {seen.uefi_sha384.hex()[:16]}…, "
+                f"{' or '.join(map(str, seen.vcpus))} virtual CPUs",
+            )
+        elif seen is not None and not seen.retryable:
+            yield Observation.failed(seen, subject=label, hard=True)
+        elif named:
+            yield Observation.failed(_unendorsed(machine.snp, seen, named), subject=label)
+
+
+def _unendorsed(
+    claims: snp.Claims, seen: TeeVerifyError | None, named: list[str]
+) -> EndorsementUnavailable:
+    """That the endorsement which the user's policy asks for is not at hand."""
+    return EndorsementUnavailable(
+        f"the firmware's endorsement by {' or '.join(named)} is not at hand"
+        + (f": {seen.message}" if seen is not None else ""),
+        id="snp.firmware",
+        got="none" if seen is None else seen.got,
+        want=f"an endorsement of measurement {claims.measurement.hex()}",
+        hint=(seen.hint if seen is not None else None)
+        or "Fetch it with: teeverify endorsements fetch SOURCE --firmware --to FILE",
+    )
 
 
 def _failed(  # noqa: PLR0913 -- what an error and an observation hold
@@ -45,13 +90,13 @@ def min_tcb(subject: Subject) -> Iterator[Observation]:
 
 
 def _min_tcb(rules: Policy, claims: snp.Claims, label: str) -> Observation:
-    own = _own_floor(rules, claims.product)
-    floor = own or FLOORS[claims.product]
-    newest = NEWEST[claims.product]
+    floor = _own_floor(rules, claims.product) or FLOORS[claims.product]
     tcbs = {name: getattr(claims, f"{name}_tcb") for name in rules["snp.tcb_parts"]}
     got = "; ".join(f"{name}: {tcb}" for name, tcb in tcbs.items()) or "none"
     low = _below(tcbs, floor)
-    lacks = _below(tcbs, newest)
+    at_launch = _own_floor(rules, claims.product, "min_launch_tcb")
+    if at_launch is not None and not low:
+        floor, low = at_launch, _below({"launch": claims.launch_tcb}, at_launch)
     if not tcbs:
         return _failed("snp.min-tcb", "your policy compares no TCB version (snp.tcb_parts)", got,
                        "reported", label)  # fmt: skip
@@ -65,29 +110,45 @@ def _min_tcb(rules: Policy, claims: snp.Claims, label: str) -> Observation:
             label,
             _OPERATOR,
         )
-    if lacks and rules["snp.newest_fixes"]:
+    missed = _missed(claims, tcbs)
+    if missed and rules["snp.newest_fixes"]:
         return _failed(
             "snp.min-tcb",
-            f"the machine lacks AMD's newest fixes, of {newest.bulletin} for {newest.about} "
-            f"({lacks})",
+            f"the machine lacks AMD's newest fixes, of {_fixes(missed, tcbs)}",
             got,
-            _shown(newest),
+            "; ".join(map(_shown, missed)),
             label,
             _OPERATOR,
         )
-    if lacks:
-        text = f"The machine lacks AMD's newest fixes, of {newest.bulletin} for {newest.about}."
+    if missed:
+        text = f"The machine lacks AMD's newest fixes, of {_fixes(missed, tcbs)}."
         return Observation.proven("snp.min-tcb", text, subject=label, got=got, concern=True)
+    newest = NEWEST[claims.product][0]
     text = f"The firmware has AMD's fixes of {newest.bulletin} and before."
     return Observation.proven("snp.min-tcb", text, subject=label, got=got)
 
 
-def _own_floor(rules: Policy, product: snp.Product) -> Floor | None:
+def _missed(claims: snp.Claims, tcbs: Mapping[str, snp.TcbVersion]) -> list[Floor]:
+    """The newest fixes that this machine lacks, of those that are for its CPU."""
+    return [
+        floor
+        for floor in NEWEST[claims.product]
+        if floor.cpu in (None, claims.report.cpuid) and _below(tcbs, floor)
+    ]
+
+
+def _fixes(missed: list[Floor], tcbs: Mapping[str, snp.TcbVersion]) -> str:
+    return ", and of ".join(
+        f"{floor.bulletin} ({_below(tcbs, floor)}) for {floor.about}" for floor in missed
+    )
+
+
+def _own_floor(rules: Policy, product: snp.Product, name: str = "min_tcb") -> Floor | None:
     """The user's floor for a product, each entry's versions together."""
     least: dict[str, int] = {}
-    for entry in rules["snp.min_tcb"]:
-        name, *parts = entry.split()
-        if name == product.value:
+    for entry in rules[f"snp.{name}"]:
+        line, *parts = entry.split()
+        if line == product.value:
             for part in parts:
                 component, _, value = part.partition("=")
                 least[component] = max(least.get(component, 0), int(value))
@@ -97,8 +158,16 @@ def _own_floor(rules: Policy, product: snp.Product) -> Floor | None:
 
 
 def _below(tcbs: Mapping[str, snp.TcbVersion], floor: Floor) -> str:
-    found = [f"{name} {part}" for name, tcb in tcbs.items() for part in tcb.below(floor.components)]
-    return ", ".join(found)
+    """Which versions are too low, and in which of the report's statements."""
+    low: dict[str, list[str]] = {}
+    for name, tcb in tcbs.items():
+        for part in tcb.below(floor.components):
+            seen = tcb.components.get(part, "none")
+            low.setdefault(f"{part} {seen}, not {floor.components[part]}", []).append(name)
+    return ", ".join(
+        what if len(names) == len(tcbs) else f"{what}: {' and '.join(names)}"
+        for what, names in low.items()
+    )
 
 
 def _shown(floor: Floor) -> str:
@@ -117,7 +186,11 @@ def policy(subject: Subject) -> Iterator[Observation]:
         low = [text for text in rules["snp.min_abi"] if abi < _version(text)]
         got = f"policy {claims.policy.value:#x}"
         if refused or lacking or low:
-            what = [*refused, *(f"no {name}" for name in lacking), *(f"ABI below {t}" for t in low)]
+            what = [
+                *map(_told, refused),
+                *(f"no {name}" for name in lacking),
+                *(f"ABI below {t}" for t in low),
+            ]
             yield _failed(
                 "snp.policy",
                 f"the guest's policy or its host leaves a way in: {', '.join(what)}",
@@ -131,10 +204,15 @@ def policy(subject: Subject) -> Iterator[Observation]:
         over = [name for name in present if name not in warned]
         text = "Nothing in the guest's policy leaves a way in."
         if over:
-            text = f"Your policy passes over what may be a way in: {', '.join(over)}."
+            text = f"Your policy passes over what may be a way in: {', '.join(map(_told, over))}."
         elif warned:
-            text = f"Unusual, or weaker than it could be: {', '.join(warned)}."
+            text = f"Unusual, or weaker than it could be: {', '.join(map(_told, warned))}."
         yield Observation.proven("snp.policy", text, subject=label, got=got, concern=bool(present))
+
+
+def _told(name: str) -> str:
+    """A concern by its name, and what it means."""
+    return f"{name} ({_MEANINGS[name]})"
 
 
 def _concerns(claims: snp.Claims) -> list[str]:
@@ -261,6 +339,9 @@ def launch(subject: Subject) -> Iterator[Observation]:
             for name in asked
             if _LAUNCH[name](report) not in {value.lower() for value in rules[f"snp.{name}"]}
         ]
+        lacking = [name for name in rules["snp.launch_required"] if not _HAS[name](report)]
+        asked += rules["snp.launch_required"]
+        wrong += [f"no {name}" for name in lacking]
         if rules["snp.min_guest_svn"]:
             asked.append("min_guest_svn")
             if report.guest_svn < rules["snp.min_guest_svn"]:
@@ -286,7 +367,32 @@ def _author_key(report: snp.Report) -> str:
 _LAUNCH: Mapping[str, Callable[[snp.Report], str]] = {
     "family_ids": lambda report: report.family_id.hex(),
     "image_ids": lambda report: report.image_id.hex(),
+    "report_ids": lambda report: report.report_id.hex(),
+    "report_ids_ma": lambda report: report.report_id_ma.hex(),
     "host_data": lambda report: report.host_data.hex(),
     "id_key_digests": lambda report: report.id_key_digest.hex(),
     "author_key_digests": _author_key,
 }
+_HAS: Mapping[str, Callable[[snp.Report], bool]] = {
+    "id_block": lambda report: any(report.id_key_digest),
+    "author_key": lambda report: report.author_key_enabled,
+}
+
+
+def report_data(subject: Subject) -> Iterator[Observation]:
+    """All 64 bytes, where the user named what they must be."""
+    named = {value.lower() for value in subject.policy["snp.report_data"]}
+    for claims, label in _machines(subject):
+        seen = claims.report_data.hex()
+        if named and seen not in named:
+            yield _failed(
+                "snp.report-data",
+                "the report binds another value than you named",
+                seen,
+                " or ".join(sorted(named)),
+                label,
+                hard=True,
+            )
+        elif named:
+            text = "The report binds exactly the value that you named."
+            yield Observation.proven("snp.report-data", text, subject=label, got=seen)
