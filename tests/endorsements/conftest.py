@@ -1,4 +1,4 @@
-"""A caching service (PCCS) on this machine, over TLS, that answers as it is told."""
+"""Vendors' services on this machine, over TLS, that answer as they are told."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from cryptography.x509.oid import NameOID
 
 from teeverify.clock import now
 from teeverify.simulator.intel import Intel
+from teeverify.simulator.nvidia import Nvidia
+from teeverify.simulator.nvidia_services import NvidiaServices
 
 
 @dataclass
@@ -99,8 +101,80 @@ class Pccs:
                 "qe_identity", "enclaveIdentity", "SGX-Enclave-Identity-Issuer-Chain"
             ),
             "/sgx/certification/v4/pckcrl": [Reply(body=bytes.fromhex(form["pck_crl"]))],
+            "/tdx/certification/v4/tcbevaluationdatanumbers": [data_sets(intel)],
             "/sgx/certification/v4/rootcacrl": [Reply(body=form["root_ca_crl"].encode())],
         }
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def data_sets(intel: Intel, **overrides: Any) -> Reply:
+    """The answer about data sets."""
+    body, chain = intel.evaluation_numbers(**overrides)
+    header = "TCB-Evaluation-Data-Numbers-Issuer-Chain"
+    return Reply(body=body, headers={header: percent_encode(chain)})
+
+
+class NvidiaHost:
+    """NVIDIA's services at one address, over real HTTP; what was asked is kept."""
+
+    def __init__(self, folder: Path, services: NvidiaServices) -> None:
+        self.services = services
+        self.asked: list[str] = []
+        self.sent: list[dict[str, str]] = []
+        self.pause = 0.0
+        self.ca_file = folder / "ca.pem"
+        key_file = _certificate(folder, self.ca_file)
+        host = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self._answer("GET", b"")
+
+            def do_POST(self) -> None:
+                self._answer("POST", self.rfile.read(int(self.headers["Content-Length"])))
+
+            def _answer(self, method: str, body: bytes) -> None:
+                host.asked.append(f"{method} {self.path}")
+                host.sent.append(dict(self.headers.items()))
+                made = host.services.reply(method, self.path, body)
+                self.send_response(made.status)
+                headers = {"Content-Type": made.content_type, **made.headers}
+                for name, value in {"Content-Length": str(len(made.body)), **headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                try:
+                    for byte in made.body if host.pause else [made.body]:
+                        time.sleep(host.pause)
+                        self.wfile.write(bytes([byte]) if host.pause else byte)
+                except OSError:
+                    self.close_connection = True
+
+            def log_message(self, *args: Any) -> None:
+                """Say nothing."""
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *args: Any) -> None:
+                """Clients hang up on purpose."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.ca_file, key_file)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"https://localhost:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def counted(self) -> dict[str, int]:
+        """How often each service was asked."""
+        kinds = {"rim": "/v1/rim/", "jwks": "jwks.json", "nras": "/attest/"}
+        found = dict.fromkeys([*kinds, "ocsp"], 0)
+        for line in self.asked:
+            found[next((name for name, part in kinds.items() if part in line), "ocsp")] += 1
+        return found
 
     def close(self) -> None:
         self._server.shutdown()
@@ -157,3 +231,18 @@ def pccs(tmp_path, intel):
 def reply():
     """Make one answer."""
     return Reply
+
+
+@pytest.fixture(scope="session")
+def vendor() -> Nvidia:
+    """A fake NVIDIA of now."""
+    return Nvidia(at=now())
+
+
+@pytest.fixture
+def nvidia_host(tmp_path, vendor):
+    folder = tmp_path / "nvidia"
+    folder.mkdir()
+    host = NvidiaHost(folder, NvidiaServices(vendor))
+    yield host
+    host.close()

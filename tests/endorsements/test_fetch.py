@@ -8,6 +8,7 @@ import pytest
 
 from teeverify.endorsements.fetch import Fetcher, require_https
 from teeverify.errors import ConfigurationError, EndorsementUnavailable
+from teeverify.simulator.nvidia_services import Reply as ServiceReply
 
 PATH = "/sgx/certification/v4/rootcacrl"
 NAMES = {"what": "a list", "id": "tdx.root-crl"}
@@ -72,7 +73,7 @@ def test_an_unknown_authority_is_refused(pccs):
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (301, "redirect"), (302, "redirect"), (307, "redirect"), (404, "no such platform"),
+        (301, "redirect"), (302, "redirect"), (307, "redirect"), (404, "nothing of that name"),
         (410, "retired"), (400, "no answer of use"), (500, "no answer of use"),
         (201, "no answer of use"),
     ],
@@ -134,3 +135,64 @@ def test_compressed(pccs, reply):
 def test_nobody_there(pccs):
     pccs.close()
     assert "no connection" in refused(pccs).message
+
+
+# --- questions that are posted ------------------------------------------------------------------
+
+
+def post(host, body=b"question", url=None, **options):
+    fetcher = Fetcher(**{"timeout": 10, "ca_file": host.ca_file, **options})
+    return fetcher.post(
+        url or f"{host.url}/v4/attest/gpu", body, content_type="text/x", what="a word", id="x.y"
+    )
+
+
+@pytest.mark.network
+def test_a_question_is_posted_with_its_type_and_nothing_else(nvidia_host):
+    seen = []
+    nvidia_host.services.reply = lambda method, path, body: (
+        seen.append((method, path, body)) or ServiceReply(body=b"answer")
+    )
+    assert post(nvidia_host) == b"answer"
+    assert seen == [("POST", "/v4/attest/gpu", b"question")]
+    (headers,) = nvidia_host.sent
+    assert headers["Content-Type"] == "text/x"
+    assert not headers.keys() & {"Authorization", "Cookie", "Expect"}
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.network
+def test_a_posted_question_is_never_sent_elsewhere(nvidia_host, status):
+    elsewhere = {"Location": f"{nvidia_host.url}/other"}
+    nvidia_host.services.reply = lambda *_: ServiceReply(status=status, headers=elsewhere)
+    with pytest.raises(EndorsementUnavailable, match="redirect"):
+        post(nvidia_host)
+    assert len(nvidia_host.asked) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 500, 502, 503])
+@pytest.mark.network
+def test_a_posted_question_that_is_not_answered(nvidia_host, status):
+    nvidia_host.services.reply = lambda *_: ServiceReply(status=status)
+    with pytest.raises(EndorsementUnavailable):
+        post(nvidia_host)
+
+
+@pytest.mark.network
+def test_an_answer_that_is_too_large_or_drips(nvidia_host):
+    nvidia_host.services.reply = lambda *_: ServiceReply(body=b"x" * (4 * 1024 * 1024 + 1))
+    with pytest.raises(EndorsementUnavailable, match="too large"):
+        post(nvidia_host)
+    nvidia_host.services.reply = lambda *_: ServiceReply(body=b"x" * 100)
+    nvidia_host.pause = 0.1
+    with pytest.raises(EndorsementUnavailable, match="did not come"):
+        post(nvidia_host, timeout=0.5)
+
+
+@pytest.mark.network
+def test_what_may_not_be_posted(nvidia_host):
+    with pytest.raises(ConfigurationError):
+        post(nvidia_host, url="http://localhost/")
+    with pytest.raises(ConfigurationError):
+        post(nvidia_host, b"x" * (1024 * 1024 + 1))
+    assert nvidia_host.asked == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,6 +17,8 @@ from teeverify.endorsements.fetch import Fetcher
 from teeverify.errors import ConfigurationError, EndorsementUnavailable, MalformedEvidence
 from teeverify.simulator.intel import Intel
 from teeverify.tdx.pcs import INTEL_PCS, Platform, Service, platform_of
+
+from .conftest import data_sets
 
 network = pytest.mark.network
 
@@ -281,3 +284,59 @@ def test_wrong_use(arguments, tmp_path, capsys):
     code = main(["endorsements", *arguments, "--cache", str(tmp_path / "cache")])
     assert code in (2, 64)
     assert capsys.readouterr().err
+
+
+# --- the standard data set of today ---------------------------------------------------------------
+
+
+def number_finding(verifier, intel):
+    return appraise(verifier(policy="strict"), intel).finding("tcb.evaluation-number")
+
+
+@network
+def test_strict_compares_with_the_standard_data_set(verifier, intel, pccs):
+    finding = number_finding(verifier, intel)
+    assert finding.outcome is Outcome.PROVEN
+    assert "at least 20" in finding.message
+    assert len(pccs.asked) == 5
+
+
+@network
+def test_an_older_data_set_than_the_standard_one(verifier, intel, pccs):
+    old = {"tcbEvaluationDataNumber": 19}
+    pccs.serve(intel, tcb_info=old, qe_identity=old)
+    finding = number_finding(verifier, intel)
+    assert finding.outcome is Outcome.FAILED
+    assert (finding.got, finding.want) == ("19", "at least 20")
+
+
+@network
+@pytest.mark.parametrize("status", [404, 500])
+def test_without_the_list_strict_is_undecided(verifier, intel, pccs, reply, status):
+    pccs.replies["/tdx/certification/v4/tcbevaluationdatanumbers"] = [reply(status=status)]
+    result = appraise(verifier(policy="strict"), intel)
+    finding = result.finding("tcb.evaluation-number")
+    assert (finding.outcome, finding.exit_code) == (Outcome.ABSENT, 3)
+    assert "could not be had" in finding.message
+    assert appraise(verifier(), intel).finding("tcb.evaluation-number").outcome is Outcome.PROVEN
+
+
+@network
+def test_a_list_that_another_signed_refuses(verifier, intel, pccs):
+    forged = data_sets(intel, signer=Intel(at=intel.at).signer)
+    pccs.replies["/tdx/certification/v4/tcbevaluationdatanumbers"] = [forged]
+    result = appraise(verifier(policy="strict"), intel)
+    assert result.finding("tdx.evaluation-numbers").outcome is Outcome.FAILED
+    assert result.exit_code == 2
+
+
+def test_offline_nothing_is_compared(intel):
+    roots = UnsafeTestRoots([intel.roots_pem()])
+    verifier = Verifier(
+        roots=roots,
+        offline=True,
+        policy="strict",
+        endorsements=tdx.Endorsements.load(json.dumps(intel.collateral())),
+    )
+    result = verifier.appraise(intel.quote(), scope="evidence")
+    assert result.finding("tcb.evaluation-number").outcome is Outcome.PROVEN

@@ -35,6 +35,18 @@ def parts(answer: bytes) -> tuple[str, dict[str, str]]:
 # --- what passes --------------------------------------------------------------------------------
 
 
+def said(value: object) -> str:
+    """What a case attacks with, as its name."""
+    if value is ABSENT_CLAIM:
+        return "absent"
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes {value[:12]!r}"
+    try:
+        return json.dumps(value)[:48]
+    except TypeError:
+        return ",".join(f"{k}={said(v)}" for k, v in value.items())
+
+
 @pytest.mark.parametrize(("version", "revocation"), [("2.0", False), ("3.0", True)])
 def test_good_answer(ask, devices, nonce, at, version, revocation):
     claims = ask(claims_version=version)
@@ -85,7 +97,7 @@ def test_algorithm(no, alg):
     no(MalformedEvidence, "nras.token", overall_header={"alg": alg})
 
 
-@pytest.mark.parametrize("alg", [ABSENT_CLAIM, None, 384, ["ES384"], {"alg": "ES384"}])
+@pytest.mark.parametrize("alg", [ABSENT_CLAIM, None, 384, ["ES384"], {"alg": "ES384"}], ids=said)
 def test_algorithm_of_another_type(no, alg):
     no(MalformedEvidence, "nras.token", header={"alg": alg})
 
@@ -122,7 +134,7 @@ def test_header_that_brings_a_key_or_changes_the_meaning(no, member):
     no(MalformedEvidence, "nras.token", overall_header=member)
 
 
-@pytest.mark.parametrize("kid", [ABSENT_CLAIM, None, 5, ["x"]])
+@pytest.mark.parametrize("kid", [ABSENT_CLAIM, None, 5, ["x"]], ids=said)
 def test_no_key_id(no, kid):
     no(MalformedEvidence, "nras.token", overall_header={"kid": kid})
 
@@ -192,7 +204,7 @@ def test_overall_false(no):
     no(EndorsementInvalid, "nras.claims", overall={"x-nvidia-overall-att-result": False})
 
 
-@pytest.mark.parametrize("value", ["true", "PASS", 1, [True], None, ABSENT_CLAIM, {}])
+@pytest.mark.parametrize("value", ["true", "PASS", 1, [True], None, ABSENT_CLAIM, {}], ids=said)
 def test_overall_true_is_only_true(no, value):
     no(MalformedEvidence, "nras.claims", overall={"x-nvidia-overall-att-result": value})
 
@@ -301,7 +313,9 @@ def test_another_nonce(no):
     no(StaleEvidence, "nras.nonce", {"nonce": OTHER})
 
 
-@pytest.mark.parametrize("value", [ABSENT_CLAIM, None, "", "00", 5, "zz" * 32, ["00" * 32]])
+@pytest.mark.parametrize(
+    "value", [ABSENT_CLAIM, None, "", "00", 5, "zz" * 32, ["00" * 32]], ids=said
+)
 def test_nonce_of_another_form(no, value):
     no(MalformedEvidence, "nras.nonce", overall={"eat_nonce": value})
     no(MalformedEvidence, "nras.nonce", submods={"GPU-1": {"eat_nonce": value}})
@@ -345,6 +359,7 @@ def test_one_device_asked_about_twice(vendor, entries, nonce, at, check, devices
         {"hwmodel": "GB100"},
         {"hwmodel": "GH100 A02 GSP BROM"},
     ],
+    ids=said,
 )
 def test_claim_that_is_not_what_the_device_signed(no, claim):
     no(BindingMismatch, "nras.devices", submods={"GPU-1": claim})
@@ -399,6 +414,7 @@ def test_token_that_is_not_listed_or_not_sent(vendor, entries, nonce, at, check)
 @pytest.mark.parametrize(
     "names",
     [("overall", "GPU-1"), ("GPU-0", "GPU-01"), ("GPU-0", "CPU-1"), ("GPU-0", "gpu-1"), ("", "x")],
+    ids=said,
 )
 def test_names_of_tokens(no, names):
     no(MalformedEvidence, "nras.token", names=names)
@@ -430,6 +446,7 @@ def test_device_token_named_like_the_overall_one(vendor, entries, nonce, at, che
         ["JWT", ["SHA-256", "00" * 32]],
         "00" * 32,
     ],
+    ids=said,
 )
 def test_digest_of_another_form(no, entry):
     no(MalformedEvidence, "nras.token", digests={"GPU-1": entry})
@@ -447,7 +464,7 @@ def test_digest_of_the_claims_instead_of_the_token(vendor, entries, nonce, at, n
     no(BindingMismatch, "nras.token", digests={"GPU-1": digest})
 
 
-@pytest.mark.parametrize("value", [ABSENT_CLAIM, None, [], "x"])
+@pytest.mark.parametrize("value", [ABSENT_CLAIM, None, [], "x"], ids=said)
 def test_no_digests(no, value):
     no(MalformedEvidence, "nras.token", overall={"submods": value})
 
@@ -475,6 +492,24 @@ def test_no_digests(no, value):
         lambda token, sent: {"JWT": token, **sent},
         lambda token, sent: [sent, ["JWT", token]],
     ],
+    ids=[
+        "the overall token alone",
+        "nothing",
+        "no tokens of devices",
+        "a third part",
+        "the overall token without its kind",
+        "JWS in place of JWT",
+        "two overall tokens",
+        "a kind without a token",
+        "no overall token",
+        "no devices",
+        "tokens in a list",
+        "devices without tokens",
+        "a list in place of a token",
+        "too many devices",
+        "an object",
+        "the wrong order",
+    ],
 )
 def test_shape_of_an_answer(no, shape):
     no(MalformedEvidence, "nras.token", shape=shape)
@@ -494,6 +529,7 @@ def test_shape_of_an_answer(no, shape):
         b'[["JWT", "\\ud800.a.b"], {"GPU-0": "a.b.c"}]',
         b'[["JWT", "a.b.c"], {"GPU-0": "a.b.c", "GPU-0": "a.b.c"}]',
     ],
+    ids=said,
 )
 def test_not_an_answer(check, raw):
     with pytest.raises(MalformedEvidence) as caught:
@@ -502,7 +538,7 @@ def test_not_an_answer(check, raw):
 
 
 @pytest.mark.parametrize(
-    "payload", [b"[]", b"null", b'{"a":1,"a":2}', b"[" * 100, b'{"a":NaN}', b"\xff"]
+    "payload", [b"[]", b"null", b'{"a":1,"a":2}', b"[" * 100, b'{"a":NaN}', b"\xff"], ids=said
 )
 def test_payload_of_a_token(vendor, entries, nonce, at, check, payload):
     answer, jwks = vendor.nras_answer(entries, nonce, at)

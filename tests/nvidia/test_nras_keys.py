@@ -29,6 +29,18 @@ def parts(answer: bytes) -> tuple[str, dict[str, str]]:
 # --- signatures ---------------------------------------------------------------------------------
 
 
+def said(value: object) -> str:
+    """What a case attacks with, as its name."""
+    if value is ABSENT_CLAIM:
+        return "absent"
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes {value[:12]!r}"
+    try:
+        return json.dumps(value)[:48]
+    except TypeError:
+        return ",".join(f"{k}={said(v)}" for k, v in value.items())
+
+
 @pytest.mark.parametrize("size", [0, 1, 64, 95, 97, 132])
 def test_signature_of_another_length(no, size):
     no(SignatureInvalid, "nras.key", signature=bytes([1] * size))
@@ -153,7 +165,7 @@ def test_number_and_order_of_certificates(no, vendor):
     no(ChainInvalid, "nras.key", x5c=[intermediate, intermediate])
 
 
-@pytest.mark.parametrize("x5c", [ABSENT_CLAIM, None, "x", 5, [5, 6]])
+@pytest.mark.parametrize("x5c", [ABSENT_CLAIM, None, "x", 5, [5, 6]], ids=said)
 def test_certificates_of_another_type(no, x5c):
     no(MalformedEvidence, "nras.key", jwk={"x5c": x5c})
 
@@ -174,6 +186,7 @@ def test_certificates_that_cannot_be_read(no, text):
         {"common_name": "GH100 A01 GSP FMC LF"},
         {"common_name": ""},
     ],
+    ids=said,
 )
 def test_certificate_of_another_role(no, change):
     if not change.get("common_name", "x"):
@@ -212,12 +225,15 @@ def test_expiry_is_that_of_the_certificate_if_earlier(ask, at):
         {"y": "!"},
         {"x": 5},
     ],
+    ids=said,
 )
 def test_key_of_another_form(no, member):
     no(MalformedEvidence, "nras.key", jwk=member)
 
 
-@pytest.mark.parametrize("member", [{"x": base64url(bytes(48))}, {"y": base64url(bytes([7] * 48))}])
+@pytest.mark.parametrize(
+    "member", [{"x": base64url(bytes(48))}, {"y": base64url(bytes([7] * 48))}], ids=["x", "y"]
+)
 def test_key_that_was_not_certified(no, member):
     no(BindingMismatch, "nras.key", jwk=member)
 
@@ -250,6 +266,7 @@ def test_other_keys_beside_it_do_not_matter(ask):
         b'{"keys": [' + b",".join([b"{}"] * 257) + b"]}",
         b" " * 600_000,
     ],
+    ids=said,
 )
 def test_not_a_list_of_keys(vendor, entries, nonce, at, check, jwks):
     answer, _ = vendor.nras_answer(entries, nonce, at)

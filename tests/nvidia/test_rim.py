@@ -9,6 +9,7 @@ import pytest
 from cryptography.x509 import verification
 
 from teeverify import nvidia
+from teeverify.endorsements.remembered import Remembering
 from teeverify.errors import (
     ChainInvalid,
     ConfigurationError,
@@ -17,7 +18,6 @@ from teeverify.errors import (
     SignatureInvalid,
     TeeVerifyError,
 )
-from teeverify.nvidia.known import Known
 from teeverify.simulator.authority import Authority, new_key
 from teeverify.simulator.rim import RimForm
 
@@ -436,24 +436,24 @@ def test_expired_signer_still_must_have_signed(no, build, at):
 
 
 def test_a_known_manifest_is_held_against_each_time(check, no, good, at):
-    known = Known()
-    check(good, known=known)
-    no(good, EndorsementUnavailable, CHAIN, at=at + timedelta(days=365), known=known)
-    check(good, known=known)
+    known = Remembering()
+    check(good, memory=known)
+    no(good, EndorsementUnavailable, CHAIN, at=at + timedelta(days=365), memory=known)
+    check(good, memory=known)
 
 
 def test_a_known_manifest_is_not_known_under_other_roots(good, check, at):
-    known = Known()
-    check(good, known=known)
+    known = Remembering()
+    check(good, memory=known)
     with pytest.raises(ChainInvalid):
-        nvidia.verify_rim(good, at=at, known=known)
+        nvidia.verify_rim(good, at=at, memory=known)
 
 
 def test_a_known_manifest_is_known_by_all_its_bytes(check, no, good):
-    known = Known()
-    check(good, known=known)
+    known = Remembering()
+    check(good, memory=known)
     changed = good.replace(VALUES[7][0].hex().encode(), b"ff" * 48)
-    no(changed, SignatureInvalid, SIGNATURE, known=known)
+    no(changed, SignatureInvalid, SIGNATURE, memory=known)
 
 
 @pytest.mark.parametrize("raw", ["text", None, bytearray(b"")])

@@ -9,7 +9,7 @@ from functools import partial
 from teeverify import nvidia
 from teeverify.appraisal.observation import Observation
 from teeverify.appraisal.steps import ordered
-from teeverify.errors import TeeVerifyError
+from teeverify.errors import EvidenceError, TeeVerifyError
 from teeverify.roots import Roots
 
 __all__ = ["GpuFirmware", "examine_firmware"]
@@ -78,6 +78,14 @@ def examine_firmware(  # noqa: PLR0913 -- the question in its parts
             optional=missing,
         )
         found.compared = not found.missing
+        if found.missing:
+            try:
+                given.refute_measurements(
+                    devices, at=at, roots=roots, allow_expired_signers=allow_expired_signers
+                )
+            except EvidenceError as error:
+                found.compared = True
+                into.append(Observation.failed(error, subject=label))
     if given.crls:
         run(
             nvidia.CRL_CHECKS,

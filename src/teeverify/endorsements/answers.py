@@ -24,7 +24,7 @@ class Answer:
     """One answer; who made it is for a verification to say.
 
     Attributes:
-        url: What was asked.
+        url: What was asked; a fragment tells apart what was posted to one URL.
         headers: The answer's headers that belong to it; names in lower case.
         body: Its exact bytes.
     """

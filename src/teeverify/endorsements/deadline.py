@@ -27,6 +27,7 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self.expired = False
+        self.peer: bytes | None = None  # certificate (DER) at the other end of the last connection
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
         self._timer = threading.Timer(seconds, self._expire)
@@ -95,6 +96,14 @@ def watched_adapter(deadline: Deadline) -> HTTPAdapter:
                 made: Any = kind(*args, **options)
                 connect = made._new_conn  # noqa: SLF001 -- the only place that has the socket
                 made._new_conn = lambda: deadline.watch(connect())  # noqa: SLF001
+                open_whole = made.connect
+
+                def connected() -> None:
+                    open_whole()
+                    shown = getattr(made.sock, "getpeercert", None)
+                    deadline.peer = None if shown is None else shown(binary_form=True)
+
+                made.connect = connected
                 return made
 
             pool.ConnectionCls = connection

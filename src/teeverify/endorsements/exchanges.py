@@ -5,6 +5,7 @@ What is in them is the recorder's word. URLs are read, to know what was asked; n
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ class Exchange:
         headers: The answer's headers that were recorded; names in lower case, values joined.
         body_file: Where the answer's exact bytes are.
         peer_spki: DER of the public key at the other end of the TLS connection, if recorded.
+        peer_spki_sha256: Its SHA-256, which may have been recorded alone.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Exchange:
     headers: Mapping[str, str]
     body_file: Path
     peer_spki: bytes | None
+    peer_spki_sha256: bytes | None = None
 
     @property
     def ok(self) -> bool:
@@ -121,6 +124,7 @@ def _exchange(file: Path) -> Exchange:
                 got=parameter[:40],
             )
     headers = head.object("headers") if "headers" in head else None
+    peer_spki, peer_sha256 = _peer(head)
     return Exchange(
         name=name,
         scheme=parts.scheme,
@@ -130,8 +134,27 @@ def _exchange(file: Path) -> Exchange:
         status=head.integer("status"),
         headers={h.lower(): "".join(headers.texts(h)) for h in headers.names()} if headers else {},
         body_file=file.with_name(f"{name}.body"),
-        peer_spki=head.base64("peer_spki_der_base64") if "peer_spki_der_base64" in head else None,
+        peer_spki=peer_spki,
+        peer_spki_sha256=peer_sha256,
     )
+
+
+def _peer(head: JsonObject) -> tuple[bytes | None, bytes | None]:
+    """The key at the other end of the connection, and its fingerprint."""
+    stated = head.hex("peer_spki_sha256", 32) if "peer_spki_sha256" in head else None
+    if "peer_spki_der_base64" not in head:
+        return None, stated
+    spki = head.base64("peer_spki_der_base64")
+    fingerprint = hashlib.sha256(spki).digest()
+    if stated is not None and stated != fingerprint:
+        raise MalformedEvidence(
+            f"{head.path}.peer_spki_sha256: not the hash of the key beside it",
+            id=_ID,
+            field=f"{head.path}.peer_spki_sha256",
+            got=stated.hex(),
+            want=fingerprint.hex(),
+        )
+    return spki, fingerprint
 
 
 def read_file(file: Path) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
@@ -29,6 +30,24 @@ _OK = 200
 _REDIRECTS = range(300, 400)
 _LATER = (429, 503)
 _MAX_WAIT_DIGITS = 5
+_MAX_QUESTION = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    """What is asked: posted where there is a body."""
+
+    url: str
+    what: str
+    id: str
+    body: bytes | None = None
+    content_type: str = ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Nothing may come compressed, for sizes are bounded as sent."""
+        headers = {"Accept-Encoding": "identity", "User-Agent": "teeverify"}
+        return headers | ({"Content-Type": self.content_type} if self.body is not None else {})
 
 
 class Fetcher:
@@ -77,19 +96,49 @@ class Fetcher:
             EndorsementUnavailable: No connection, no answer in time, another status than 200, a
                 redirect, too large, or compressed.
         """
-        require_https(url)
+        headers, body = self._ask(_Question(url=url, what=what, id=id))
+        kept = {name: headers[name] for name in keep if name in headers}
+        return Answer(url=url, headers=kept, body=body)
+
+    def post(self, url: str, body: bytes, *, content_type: str, what: str, id: str) -> bytes:
+        """Post a question and fetch the answer, under the same bounds.
+
+        Args:
+            url: Where; ``https`` only.
+            body: What is posted.
+            content_type: What that is.
+            what: What is asked for, for errors.
+            id: The check that needs it, for errors.
+
+        Raises:
+            ConfigurationError: Not an HTTPS URL, or more than a question may hold.
+            EndorsementUnavailable: As for :meth:`get`.
+        """
+        if len(body) > _MAX_QUESTION:
+            raise ConfigurationError(
+                "the question is too large",
+                id="usage.endorsements",
+                got=f"{len(body)} bytes",
+                want=f"at most {_MAX_QUESTION}",
+            )
+        return self._ask(
+            _Question(url=url, what=what, id=id, body=body, content_type=content_type)
+        )[1]
+
+    def _ask(self, question: _Question) -> tuple[Mapping[str, str], bytes]:
+        """Ask, and again where a busy host says so, until it answers or the time is over."""
+        require_https(question.url)
         ends = time.monotonic() + self._timeout
         attempts = max(_ATTEMPTS, len(self._backoff) + 1)
         for attempt in range(1, attempts + 1):
-            status, headers, body = self._once(url, what, id, ends)
+            status, headers, body = self._once(question, ends)
             if status == _OK:
-                kept = {name: headers[name] for name in keep if name in headers}
-                return Answer(url=url, headers=kept, body=body)
+                return headers, body
             pause = self._pause(headers, attempt) if status in _LATER else None
             if pause is None or attempt == attempts or time.monotonic() + pause >= ends:
-                raise _refused(status, url, what, id)
+                raise _refused(status, question)
             time.sleep(pause)
-        raise _refused(0, url, what, id)
+        raise _refused(0, question)
 
     def _pause(self, headers: Mapping[str, str], attempt: int) -> float | None:
         asked = _retry_after(headers)
@@ -97,9 +146,7 @@ class Fetcher:
             return asked
         return self._backoff[attempt - 1]
 
-    def _once(
-        self, url: str, what: str, id: str, ends: float
-    ) -> tuple[int, Mapping[str, str], bytes]:
+    def _once(self, question: _Question, ends: float) -> tuple[int, Mapping[str, str], bytes]:
         import requests  # noqa: PLC0415 -- heavy, and not every verification fetches
         import urllib3  # noqa: PLC0415
 
@@ -110,26 +157,28 @@ class Fetcher:
                 session.verify = self._ca_file
                 session.trust_env = False  # or the environment's own file would be used instead
             try:
-                with session.get(
-                    url,
-                    headers={"Accept-Encoding": "identity", "User-Agent": "teeverify"},
+                with session.request(
+                    "GET" if question.body is None else "POST",
+                    question.url,
+                    data=question.body,
+                    headers=question.headers,
                     auth=no_credentials,
                     stream=True,
                     allow_redirects=False,
                     timeout=left,
                 ) as response:
-                    body = _body(response, what, id)
+                    body = _body(response, question.what, question.id)
                     if deadline.expired:  # a connection that was shut may look like one that ended
-                        raise _late(what, id, self._timeout)
+                        raise _late(question.what, question.id, self._timeout)
                     return response.status_code, _headers(response), body
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 if deadline.expired or isinstance(error, requests.Timeout):
-                    raise _late(what, id, self._timeout) from None
+                    raise _late(question.what, question.id, self._timeout) from None
                 raise EndorsementUnavailable(
-                    f"{what} could not be fetched: no connection",
-                    id=id,
+                    f"{question.what} could not be fetched: no connection",
+                    id=question.id,
                     got=type(error).__name__,
-                    want=f"an answer of {urlsplit(url).hostname}",
+                    want=f"an answer of {urlsplit(question.url).hostname}",
                     hint="Check the network, or give endorsements with --endorsements PATH.",
                 ) from None
 
@@ -200,21 +249,21 @@ def _late(what: str, id: str, timeout: float) -> EndorsementUnavailable:
     )
 
 
-def _refused(status: int, url: str, what: str, id: str) -> EndorsementUnavailable:
-    host = urlsplit(url).hostname
+def _refused(status: int, question: _Question) -> EndorsementUnavailable:
+    host = urlsplit(question.url).hostname
     if status in _REDIRECTS:
         problem, hint = "a redirect, which is not followed", "Give the host that itself answers."
     elif status in _LATER:
         problem, hint = "too many questions, or out of service", "Try again later."
     elif status == 404:  # noqa: PLR2004 -- HTTP
-        problem, hint = "it knows no such platform", "Check the FMSPC and the host."
+        problem, hint = "it knows nothing of that name", "Check the host, and what is asked for."
     elif status == 410:  # noqa: PLR2004 -- HTTP
         problem, hint = "this evaluation number is retired", "Ask for a newer one."
     else:
         problem, hint = "no answer of use", "Check the host."
     return EndorsementUnavailable(
-        f"{what} could not be fetched: {problem}",
-        id=id,
+        f"{question.what} could not be fetched: {problem}",
+        id=question.id,
         got=f"status {status} of {host}",
         want="status 200",
         hint=hint,

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar, cast
 
+from teeverify.clock import UTC
+
 __all__ = ["Dated", "Remembering"]
 
 T = TypeVar("T")
 _MAX_REMEMBERED = 256
+_ALWAYS = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,11 @@ class Dated(Generic[T]):
     value: T
     not_before: datetime
     not_after: datetime
+
+    @classmethod
+    def always(cls, value: T) -> Dated[T]:
+        """Something that time does not change, such as what bytes were read as."""
+        return cls(value, *_ALWAYS)
 
 
 class Remembering:

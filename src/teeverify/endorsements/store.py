@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -106,10 +107,8 @@ class Store:
             ConfigurationError: The file was there and cannot be read: starting anew would forget.
         """
         try:
-            form = self._read(self.folder / _COUNTERS)
-            if form is None:
-                return {}
-            return {name: form.integer(name) for name in form.names()}
+            form = self.record(_COUNTERS)
+            return {} if form is None else {name: form.integer(name) for name in form.names()}
         except MalformedEvidence:
             raise ConfigurationError(
                 "the counters against rollback cannot be read",
@@ -124,14 +123,67 @@ class Store:
         Raises:
             ConfigurationError: The folder cannot be written, or the counters cannot be read.
         """
-        known = self.counters()
-        higher = {
-            name: number
-            for name, number in seen.items()
-            if known.get(name, -1) < number < _MAX_COUNTER
-        }
-        if higher:
-            self._write(self.folder / _COUNTERS, {**known, **higher})
+        if not _higher(self.counters(), seen):
+            return
+        with self._turn():  # another process may have written meanwhile
+            known = self.counters()
+            self._write(self.folder / _COUNTERS, {**known, **_higher(known, seen)})
+
+    # --- what must not be forgotten ---------------------------------------------------------
+
+    def record(self, name: str) -> JsonObject | None:
+        """A file of this folder; ``None`` only where there is none.
+
+        Raises:
+            MalformedEvidence: It is broken.
+            ConfigurationError: It is there, and is no plain file that can be read.
+        """
+        file = self.folder / name
+        form = self._read(file)
+        if form is None and os.path.lexists(file):
+            raise ConfigurationError(
+                "a file of the cache is there, and cannot be read",
+                id="usage.cache",
+                got=ascii(str(file)),
+                hint="It is not passed over, for what it holds against forgeries would be lost.",
+            )
+        return form
+
+    def keep(self, name: str, form: Mapping[str, object], *, anew: bool) -> bool:
+        """Write a file of this folder.
+
+        Args:
+            name: Its name.
+            form: What to write.
+            anew: Whether to leave a file alone that somebody wrote before us.
+
+        Returns:
+            Whether it was written.
+
+        Raises:
+            ConfigurationError: The folder cannot be written.
+        """
+        with self._turn():
+            if anew and os.path.lexists(self.folder / name):
+                return False
+            self._write(self.folder / name, form)
+        return True
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Only one process at a time; the system lets go when a process ends, however it ends."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._check_folder()
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+            handle = os.open(self.folder / ".lock", flags, 0o600)
+        except OSError as error:
+            raise _unusable(self.folder, error) from None
+        try:
+            _lock(handle)
+            yield
+        finally:
+            os.close(handle)
 
     # --- files ------------------------------------------------------------------------------
 
@@ -190,6 +242,24 @@ class Store:
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
             raise _unusable(self.folder, error) from None
+
+
+def _higher(known: Mapping[str, int], seen: Mapping[str, int]) -> dict[str, int]:
+    return {
+        name: number for name, number in seen.items() if known.get(name, -1) < number < _MAX_COUNTER
+    }
+
+
+def _lock(handle: int) -> None:
+    """Wait until nobody else holds the lock of an open file."""
+    if sys.platform == "win32":
+        import msvcrt  # noqa: PLC0415 -- of that system only
+
+        msvcrt.locking(handle, msvcrt.LK_LOCK, 1)
+    else:
+        import fcntl  # noqa: PLC0415 -- of all others
+
+        fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def _unusable(folder: Path, error: Exception) -> ConfigurationError:

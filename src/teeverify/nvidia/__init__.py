@@ -6,7 +6,6 @@
     claims = nvidia.verify_evidence(evidence, None, nonce=nonce, at="2026-06-29T02:06:57Z")
 """
 
-from teeverify.nvidia.certificates import Architecture, DeviceType
 from teeverify.nvidia.checks import (
     CHECKS,
     CRL_CHECKS,
@@ -15,6 +14,7 @@ from teeverify.nvidia.checks import (
     RIM_CHECKS,
     TOPOLOGY_CHECKS,
 )
+from teeverify.nvidia.chips import Architecture, DeviceType
 from teeverify.nvidia.claims import DeviceClaims, FwidState
 from teeverify.nvidia.endorsements import Endorsements
 from teeverify.nvidia.evidence import DeviceEvidence, Evidence, RawEvidence, parse_evidence
@@ -23,6 +23,7 @@ from teeverify.nvidia.measurements import (
     MeasurementClaims,
     compare_manifest,
     compare_measurements,
+    refute_measurements,
     rim_ids,
 )
 from teeverify.nvidia.nras import NrasClaims, NrasDevice, verify_answer
@@ -34,7 +35,7 @@ from teeverify.nvidia.revocation import (
     verify_crls,
     verify_revocation,
 )
-from teeverify.nvidia.rim import GoldenValue, RimClaims, verify_rim
+from teeverify.nvidia.rim import GoldenValue, RimClaims, rim_signers, verify_rim
 from teeverify.nvidia.spdm import FeatureFlag, Measurement, OpaqueField, SpdmReport
 from teeverify.nvidia.topology import TopologyClaims, needs_switches, verify_topology
 from teeverify.nvidia.verify import Claims, verify_device, verify_evidence
@@ -74,7 +75,9 @@ __all__ = [
     "compare_measurements",
     "needs_switches",
     "parse_evidence",
+    "refute_measurements",
     "rim_ids",
+    "rim_signers",
     "verify_answer",
     "verify_crls",
     "verify_device",

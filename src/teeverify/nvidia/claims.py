@@ -12,7 +12,7 @@ from teeverify.crypto.certificates import Certificate
 from teeverify.encoding.sealed import Seal, Sealed
 from teeverify.encoding.strict import hex_bytes
 from teeverify.errors import ConfigurationError, MalformedEvidence
-from teeverify.nvidia.certificates import Architecture, DeviceType
+from teeverify.nvidia.chips import Architecture, DeviceType
 from teeverify.nvidia.spdm import NONCE_BYTES, FeatureFlag, Measurement, OpaqueField
 from teeverify.roots.anchors import RootsKind
 

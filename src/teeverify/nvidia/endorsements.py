@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from teeverify.encoding.fields import JsonObject
+from teeverify.endorsements import Answer as KeptAnswer
+from teeverify.endorsements import read_bundle, read_file
+from teeverify.endorsements.answers import BUNDLE_SCHEMA
+from teeverify.endorsements.remembered import Remembering
 from teeverify.errors import ConfigurationError, EndorsementInvalid, EndorsementUnavailable
 from teeverify.nvidia.claims import DeviceClaims, device_nonce
 from teeverify.nvidia.eat import Answer, parse_answer
 from teeverify.nvidia.jwks import KeySet
-from teeverify.nvidia.known import Known
-from teeverify.nvidia.measurements import MeasurementClaims, compare_measurements
+from teeverify.nvidia.measurements import (
+    MeasurementClaims,
+    compare_measurements,
+    refute_measurements,
+)
 from teeverify.nvidia.nras import NrasClaims, merge, verify_answer
-from teeverify.nvidia.recorded import RimFile, read_directory
+from teeverify.nvidia.recorded import Recorded, RimFile, read_answers, read_directory
 from teeverify.nvidia.revocation import RevocationClaims, verify_crls, verify_revocation
 from teeverify.roots.anchors import RootsInput
 
@@ -34,7 +42,7 @@ class Endorsements:
         rims: Reference manifests.
         ocsp: Answers of NVIDIA's OCSP responder.
         crls: NVIDIA's revocation lists, in DER.
-        known: What was verified with this object.
+        memory: What was verified with this object.
     """
 
     nras_answers: tuple[bytes, ...] = ()
@@ -42,7 +50,7 @@ class Endorsements:
     rims: tuple[RimFile, ...] = ()
     ocsp: tuple[bytes, ...] = ()
     crls: tuple[bytes, ...] = ()
-    known: Known = field(default_factory=Known, compare=False, repr=False)
+    memory: Remembering = field(default_factory=Remembering, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what is no recorded body.
@@ -74,7 +82,7 @@ class Endorsements:
 
     @classmethod
     def load(cls, path: str | Path) -> Endorsements:
-        """Read a capture.
+        """Read a capture, or a bundle that ``teeverify endorsements`` wrote.
 
         An exchange is ``NAME.http.json`` (``url``, ``status``) beside ``NAME.body``; plain files
         are ``*eat.json`` (answers of NRAS), ``*jwks.json`` (its keys), ``ID.xml``, ``ID.swidtag``
@@ -82,14 +90,31 @@ class Endorsements:
         lists, as NVIDIA calls them). What is of another service is left alone.
 
         Args:
-            path: The directory.
+            path: The directory, or the bundle's file.
 
         Raises:
-            ConfigurationError: It is no directory, or cannot be read.
+            ConfigurationError: It is neither, or cannot be read.
             MalformedEvidence: The record of an exchange has another form, or a file is too large.
             EndorsementInvalid: The RIM service answered about another manifest.
         """
-        found = read_directory(path)
+        file = Path(path)
+        if file.is_file() and BUNDLE_SCHEMA.encode("ascii") in (raw := read_file(file)):
+            form = JsonObject.parse(raw, path="bundle", id="endorsements.bundle")
+            return cls.of(*read_bundle(form))
+        return cls._of(read_directory(path))
+
+    @classmethod
+    def of(cls, *answers: KeptAnswer) -> Endorsements:
+        """Read answers that were fetched or kept; those of other services are left alone.
+
+        Raises:
+            MalformedEvidence: A manifest's answer of another form.
+            EndorsementInvalid: The RIM service answered about another manifest.
+        """
+        return cls._of(read_answers(answers))
+
+    @classmethod
+    def _of(cls, found: Recorded) -> Endorsements:
         return cls(
             nras_answers=found.nras_answers,
             jwks=found.jwks,
@@ -97,6 +122,14 @@ class Endorsements:
             ocsp=found.ocsp,
             crls=found.crls,
         )
+
+    def without_nras(self) -> Endorsements:
+        """The same, without what NRAS is said to have answered."""
+        return replace(self, nras_answers=(), jwks=())
+
+    def remembering_in(self, memory: Remembering) -> Endorsements:
+        """The same, with what was verified before with others."""
+        return replace(self, memory=memory)
 
     def find_rim(self, name: str) -> bytes | None:
         """The manifest with an id; ``None`` where there is none.
@@ -140,7 +173,35 @@ class Endorsements:
             self.find_rim,
             at=at,
             roots=roots,
-            known=self.known,
+            memory=self.memory,
+            allow_expired_signers=allow_expired_signers,
+        )
+
+    def refute_measurements(
+        self,
+        devices: Sequence[DeviceClaims],
+        *,
+        at: datetime | str,
+        roots: RootsInput = None,
+        allow_expired_signers: bool = False,
+    ) -> None:
+        """Where some manifest is missing: see :func:`teeverify.nvidia.refute_measurements`.
+
+        Args:
+            devices: All devices of the machine, as verified here.
+            at: The time at which the manifests' signers must be valid.
+            roots: Other roots than the embedded ones.
+            allow_expired_signers: As for :meth:`verify_measurements`.
+
+        Raises:
+            TeeVerifyError: A manifest that is at hand is wrong, or a measurement contradicts it.
+        """
+        refute_measurements(
+            devices,
+            self.find_rim,
+            at=at,
+            roots=roots,
+            memory=self.memory,
             allow_expired_signers=allow_expired_signers,
         )
 
@@ -164,7 +225,7 @@ class Endorsements:
             TeeVerifyError: See :func:`teeverify.nvidia.verify_revocation` for the others.
         """
         return verify_revocation(
-            devices, self.ocsp, at=at, measurements=measurements, known=self.known
+            devices, self.ocsp, at=at, measurements=measurements, memory=self.memory
         )
 
     def verify_crls(
@@ -185,7 +246,7 @@ class Endorsements:
             EndorsementInvalid: A list names one.
             TeeVerifyError: See :func:`teeverify.nvidia.verify_crls` for the others.
         """
-        verify_crls(devices, self.crls, at=at, measurements=measurements, known=self.known)
+        verify_crls(devices, self.crls, at=at, measurements=measurements, memory=self.memory)
 
     def verify_nras(
         self,

@@ -13,6 +13,7 @@ from dataclasses import InitVar, dataclass
 from datetime import datetime
 
 from teeverify.encoding.sealed import Seal, Sealed
+from teeverify.endorsements.remembered import Remembering
 from teeverify.errors import (
     ConfigurationError,
     EndorsementInvalid,
@@ -20,9 +21,8 @@ from teeverify.errors import (
     MalformedEvidence,
     TcbRejected,
 )
-from teeverify.nvidia.certificates import chip_named
+from teeverify.nvidia.chips import chip_named
 from teeverify.nvidia.claims import DeviceClaims
-from teeverify.nvidia.known import Known
 from teeverify.nvidia.rim import GoldenValue, RimClaims, verify_rim
 from teeverify.roots.anchors import RootsInput, RootsKind, as_roots
 
@@ -31,6 +31,7 @@ __all__ = [
     "MeasurementClaims",
     "compare_manifest",
     "compare_measurements",
+    "refute_measurements",
     "rim_ids",
 ]
 
@@ -133,7 +134,7 @@ def compare_measurements(
     *,
     at: datetime | str,
     roots: RootsInput = None,
-    known: Known | None = None,
+    memory: Remembering | None = None,
     allow_expired_signers: bool = False,
 ) -> MeasurementClaims:
     """Compare the measurements of devices with NVIDIA's golden values.
@@ -143,7 +144,7 @@ def compare_measurements(
         find: Gives the manifest with an id, or ``None``. What it gives is not trusted.
         at: The time at which the signers' certificates must be valid.
         roots: Other roots than the embedded ones.
-        known: What was verified before; the manifests are added.
+        memory: What was verified before; the manifests are added.
         allow_expired_signers: See :func:`~teeverify.nvidia.verify_rim`.
 
     Raises:
@@ -177,7 +178,7 @@ def compare_measurements(
             raw,
             at=at,
             roots=trusted,
-            known=known,
+            memory=memory,
             allow_expired_signer=allow_expired_signers,
             name=f"RIM {one}",
         )
@@ -201,6 +202,42 @@ def compare_measurements(
         roots_kind=trusted.kind,
         seal=_SEAL,
     )
+
+
+def refute_measurements(
+    devices: Sequence[DeviceClaims],
+    find: Callable[[str], bytes | None],
+    *,
+    at: datetime | str,
+    roots: RootsInput = None,
+    memory: Remembering | None = None,
+    allow_expired_signers: bool = False,
+) -> None:
+    """Where not all manifests are at hand: no measurement may contradict those that are.
+
+    Takes the arguments of :func:`compare_measurements`. What passes here proves nothing.
+
+    Raises:
+        TeeVerifyError: As there, but for what is missing or outside its dates.
+    """
+    for device in devices:
+        for one in rim_ids(device):
+            raw = find(one)
+            if raw is None:
+                continue
+            try:
+                rim = verify_rim(
+                    raw,
+                    at=at,
+                    roots=roots,
+                    memory=memory,
+                    allow_expired_signer=allow_expired_signers,
+                    name=f"RIM {one}",
+                )
+            except EndorsementUnavailable:
+                continue
+            _require_subject(device, {one: rim})
+            _compare(device, {one: rim})
 
 
 def compare_manifest(device: DeviceClaims, rim: RimClaims) -> DeviceMeasurements:

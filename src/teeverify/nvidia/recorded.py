@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from teeverify.encoding.fields import JsonObject
-from teeverify.endorsements import Exchange, list_files, read_exchanges, read_file
+from teeverify.endorsements import Answer, Exchange, list_files, read_exchanges, read_file
 from teeverify.errors import EndorsementInvalid
 
-__all__ = ["Recorded", "RimFile", "read_directory", "rim_of_answer"]
+__all__ = ["Recorded", "RimFile", "is_of_nvidia", "read_answers", "read_directory", "rim_of_answer"]
 
 _NRAS = "nras.attestation.nvidia.com"
 _RIM = "rim.attestation.nvidia.com"
@@ -26,6 +26,8 @@ _RIM_SUFFIXES = (".xml", ".swidtag")
 _RIM_JSON = re.compile(r"NV_[A-Z0-9_.]+\.json")
 _CRL_FILE = re.compile(r"l[0-9]-[a-z0-9-]+\.crl")
 _ID = "rim.present"
+_ASKED_RIM = re.compile(rf"{_RIM_PATH}([A-Z0-9_.]{{1,96}})")
+_ASKED_OCSP = re.compile(r"/#ocsp-[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,34 @@ class RimFile:
 class Recorded:
     """Everything of NVIDIA's that a directory holds."""
 
-    nras_answers: tuple[bytes, ...]
-    jwks: tuple[bytes, ...]
-    rims: tuple[RimFile, ...]
-    ocsp: tuple[bytes, ...]
-    crls: tuple[bytes, ...]
+    nras_answers: tuple[bytes, ...] = ()
+    jwks: tuple[bytes, ...] = ()
+    rims: tuple[RimFile, ...] = ()
+    ocsp: tuple[bytes, ...] = ()
+    crls: tuple[bytes, ...] = ()
+
+
+def is_of_nvidia(answer: Answer) -> bool:
+    """Whether an answer was kept for a question to one of NVIDIA's services."""
+    return bool(_ASKED_RIM.fullmatch(answer.path) or _ASKED_OCSP.search(answer.url))
+
+
+def read_answers(answers: Iterable[Answer]) -> Recorded:
+    """Read kept answers: what they are follows from what was asked, whoever the host was.
+
+    Raises:
+        MalformedEvidence: A manifest's answer of another form.
+        EndorsementInvalid: The RIM service answered about another manifest than was asked for.
+    """
+    rims: list[RimFile] = []
+    ocsp: list[bytes] = []
+    for answer in answers:
+        name = _ASKED_RIM.fullmatch(answer.path)
+        if name is not None:
+            rims.append(RimFile(name[1], rim_of_answer(answer.body, name[1])))
+        elif _ASKED_OCSP.search(answer.url):
+            ocsp.append(answer.body)
+    return Recorded(rims=tuple(rims), ocsp=tuple(ocsp))
 
 
 def read_directory(path: str | Path) -> Recorded:

@@ -17,9 +17,9 @@ from teeverify.crypto.certificates import Certificate
 from teeverify.crypto.crl import Crl, parse_crl, require_not_revoked, verify_crl
 from teeverify.crypto.ocsp import MAX_AGE, OcspResponse, parse_response, verify_ocsp
 from teeverify.encoding.sealed import Seal, Sealed
+from teeverify.endorsements.remembered import Dated, Remembering
 from teeverify.errors import ConfigurationError, EndorsementUnavailable
 from teeverify.nvidia.claims import DeviceClaims
-from teeverify.nvidia.known import Known
 from teeverify.nvidia.measurements import MeasurementClaims
 from teeverify.roots.anchors import RootsKind
 
@@ -98,7 +98,7 @@ def verify_revocation(
     *,
     at: datetime | str,
     measurements: MeasurementClaims | None = None,
-    known: Known | None = None,
+    memory: Remembering | None = None,
 ) -> RevocationClaims:
     """Verify that NVIDIA's responder says of every certificate that it is good.
 
@@ -109,7 +109,7 @@ def verify_revocation(
         responses: OCSP answers (RFC 6960), in any order. Untrusted.
         at: The time at which they must be current; none may be older than a day.
         measurements: The manifests that were used: their signers are asked about too.
-        known: What was read before.
+        memory: What was read before.
 
     Raises:
         ConfigurationError: No devices, or a wrong argument.
@@ -122,7 +122,7 @@ def verify_revocation(
     moment = parse_time(at)
     if not devices or not all(isinstance(device, DeviceClaims) for device in devices):
         raise ConfigurationError("devices are nvidia.DeviceClaims", id="usage.evidence")
-    answers = _answers(responses, Known() if known is None else known)
+    answers = _answers(responses, Remembering() if memory is None else memory, moment)
     asked = certificates_to_ask(devices, measurements)
     chosen = [(pair, _newest(answers, *pair, moment)) for pair in asked]
     missing = [f"{pair[0].common_name!a}" for pair, answer in chosen if answer is None]
@@ -145,20 +145,20 @@ def verify_revocation(
     )
 
 
-def _answers(responses: Iterable[bytes], known: Known) -> list[OcspResponse]:
+def _answers(responses: Iterable[bytes], memory: Remembering, at: datetime) -> list[OcspResponse]:
     """Read the answers; an error of the responder is none."""
     found = [
-        known.recall(("ocsp", raw), partial(_parsed, raw, index))
+        memory.remember(("nvidia.ocsp", raw), at, partial(_parsed, raw, index)).value
         for index, raw in enumerate(responses)
     ]
     return [answer for answer in found if answer is not None]
 
 
-def _parsed(raw: bytes, index: int) -> OcspResponse | None:
+def _parsed(raw: bytes, index: int) -> Dated[OcspResponse | None]:
     try:
-        return parse_response(raw, what=f"OCSP answer[{index}]")
+        return Dated.always(parse_response(raw, what=f"OCSP answer[{index}]"))
     except EndorsementUnavailable:
-        return None
+        return Dated.always(None)
 
 
 def _newest(
@@ -192,7 +192,7 @@ def verify_crls(
     *,
     at: datetime | str,
     measurements: MeasurementClaims | None = None,
-    known: Known | None = None,
+    memory: Remembering | None = None,
 ) -> tuple[Crl, ...]:
     """Verify that no revocation list that is at hand names one of the certificates.
 
@@ -203,7 +203,7 @@ def verify_crls(
         lists: CRLs in DER; those of other issuers are left alone.
         at: The time at which they must be current.
         measurements: The manifests that were used, if any.
-        known: What was read before.
+        memory: What was read before.
 
     Returns:
         The lists that speak about a certificate.
@@ -216,13 +216,11 @@ def verify_crls(
         SignatureInvalid: It was changed.
     """
     moment = parse_time(at)
-    memory = Known() if known is None else known
+    kept = Remembering() if memory is None else memory
     asked = certificates_to_ask(devices, measurements)
     used: list[Crl] = []
     for raw in lists:
-        crl = memory.recall(
-            ("crl", raw), partial(parse_crl, raw, id=CRL, what="NVIDIA's revocation list")
-        )
+        crl = kept.remember(("nvidia.crl", raw), moment, partial(_parsed_list, raw)).value
         pairs = [pair for pair in asked if pair[0].issuer == crl.issuer]
         for certificate, issuer in pairs:
             verify_crl(crl, issuer, at=moment, id=CRL, what=crl.what)
@@ -230,3 +228,7 @@ def verify_crls(
         if pairs:
             used.append(crl)
     return tuple(used)
+
+
+def _parsed_list(raw: bytes) -> Dated[Crl]:
+    return Dated.always(parse_crl(raw, id=CRL, what="NVIDIA's revocation list"))

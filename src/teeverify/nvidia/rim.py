@@ -16,17 +16,18 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from teeverify.clock import parse_time
-from teeverify.crypto.certificates import Certificate, verify_dates, verify_path
+from teeverify.crypto.certificates import Certificate, verify_path
 from teeverify.crypto.xmldsig import DSIG, EnvelopedSignature, parse_enveloped, verify_enveloped
 from teeverify.encoding.sealed import Seal, Sealed
 from teeverify.encoding.strict import decimal_int, hex_bytes
 from teeverify.encoding.xml import XmlElement, parse_xml
+from teeverify.endorsements.remembered import Dated, Remembering
 from teeverify.errors import ChainInvalid, ConfigurationError, MalformedEvidence
-from teeverify.nvidia.known import Known
+from teeverify.nvidia.certificates import dated
 from teeverify.roots import Roots, TrustAnchor
 from teeverify.roots.anchors import RootsInput, RootsKind, as_roots
 
-__all__ = ["GoldenValue", "RimClaims", "verify_rim"]
+__all__ = ["GoldenValue", "RimClaims", "rim_signers", "verify_rim"]
 
 FORM = "rim.form"
 CHAIN = "rim.chain"
@@ -121,7 +122,7 @@ def verify_rim(
     *,
     at: datetime | str,
     roots: RootsInput = None,
-    known: Known | None = None,
+    memory: Remembering | None = None,
     allow_expired_signer: bool = False,
     name: str = "RIM",
 ) -> RimClaims:
@@ -131,7 +132,7 @@ def verify_rim(
         raw: The XML file, as received.
         at: The time at which its signer's certificates must be valid.
         roots: Other roots than the embedded ones.
-        known: What was verified before; this is added.
+        memory: What was verified before; this is added.
         allow_expired_signer: Let a manifest pass whose signer's certificates were valid together
             once and have expired; the claims then say so.
         name: How errors call it.
@@ -147,15 +148,17 @@ def verify_rim(
         raise ConfigurationError("a manifest is bytes", id="usage.endorsements")
     moment = parse_time(at)
     trusted = as_roots(roots)
-    memory = Known() if known is None else known
-    content, signers = memory.recall(
-        ("rim", raw, trusted.nvidia_rim, allow_expired_signer),
-        lambda: _verify(raw, trusted, moment, name, allow_expired_signer=allow_expired_signer),
-    )
+    kept = Remembering() if memory is None else memory
+
+    def verify() -> Dated[tuple[_Content, tuple[Certificate, ...]]]:
+        # Where an expired signer is let pass, the last moment at which all were valid counts.
+        found = _verify(raw, trusted, moment, name, allow_expired_signer=allow_expired_signer)
+        return dated(found, found[1])
+
+    content, signers = kept.remember(
+        ("nvidia.rim", raw, trusted.nvidia_rim, allow_expired_signer), moment, verify
+    ).value
     expires_at = min(certificate.not_after for certificate in signers)
-    when = min(moment, expires_at) if allow_expired_signer else moment
-    for certificate in signers:
-        verify_dates(certificate, at=when, id=CHAIN, what=name)
     return RimClaims(
         product=content.product,
         version=content.version,
@@ -222,6 +225,16 @@ def _verify_signers(
     if (root.subject, root.spki) != (anchor.subject, anchor.spki):
         raise ChainInvalid(f"{name}: the last certificate is not the root", id=CHAIN)
     return path
+
+
+def rim_signers(raw: bytes, *, name: str = "RIM") -> tuple[Certificate, ...]:
+    """The certificates that a manifest comes with, leaf first. Nothing is verified.
+
+    Raises:
+        MalformedEvidence: Not a manifest of the one form that is accepted.
+    """
+    root = parse_xml(raw, field=name, id=FORM)
+    return parse_enveloped(root, id=FORM, what=name).certificates
 
 
 class _Form:

@@ -39,6 +39,19 @@ _VALUE_BYTES = 48
 # of what follows, a value of type 1 (mutable firmware), and its size.
 _BLOCK_HEADER = bytes((1, 3 + _VALUE_BYTES, 0, 1, _VALUE_BYTES, 0))
 _BLOCK = struct.Struct(f"<B{len(_BLOCK_HEADER)}s{_VALUE_BYTES}s")
+_REQUEST_HEAD: Mapping[str, int] = {
+    "request.version": 0x11,
+    "request.code": 0xE0,
+    "request.param1": 0x01,
+    "request.param2": 0xFF,
+}
+_RESPONSE_HEAD: Mapping[str, int] = {
+    "response.version": 0x11,
+    "response.code": 0x60,
+    "response.param1": 0x00,
+    "response.param2": 0x00,
+}
+_ITEM = struct.Struct("<HH")
 _MAX_OPAQUE_VERSION = 1
 _TEXT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -202,51 +215,51 @@ def parse_report(
     return report
 
 
-def _expect(reader: Reader, want: int, field: str) -> None:
-    """Take one byte that has only one right value."""
-    got = reader.u8(field)
-    if got != want:
-        raise reader.error("another value", field, got=f"{got:#04x}", want=f"{want:#04x}")
+def _expect(reader: Reader, head: Mapping[str, int]) -> None:
+    """Take bytes that have only one right value each."""
+    for got, (part, want) in zip(reader.take(len(head), "head"), head.items(), strict=True):
+        if got != want:
+            raise reader.error("another value", part, got=f"{got:#04x}", want=f"{want:#04x}")
 
 
 def _request(reader: Reader) -> bytes:
     """Take GET_MEASUREMENTS: a signature over all measurements, slot 0; returns the nonce."""
-    _expect(reader, 0x11, "request.version")
-    _expect(reader, 0xE0, "request.code")
-    _expect(reader, 0x01, "request.param1")
-    _expect(reader, 0xFF, "request.param2")
+    _expect(reader, _REQUEST_HEAD)
     nonce = reader.take(NONCE_BYTES, "request.nonce")
-    _expect(reader, 0x00, "request.slot_id")
+    _expect(reader, {"request.slot_id": 0x00})
     return nonce
 
 
 def _measurements(reader: Reader) -> tuple[Measurement, ...]:
     """Take the MEASUREMENTS header and its record."""
-    _expect(reader, 0x11, "response.version")
-    _expect(reader, 0x60, "response.code")
-    _expect(reader, 0x00, "response.param1")
-    _expect(reader, 0x00, "response.param2")
+    _expect(reader, _RESPONSE_HEAD)
     count = reader.u8("number_of_blocks")
     if not count:
         raise reader.error("no measurements", "number_of_blocks")
     record = reader.sub(reader.integer(3, "record_length"), "record")
-    blocks = tuple(_block(record, f"block[{position}]") for position in range(count))
+    blocks = _blocks(record, count)
     record.finish()
     if len({block.index for block in blocks}) != count:
         raise reader.error("the same measurement index twice", "record")
     return blocks
 
 
-def _block(record: Reader, name: str) -> Measurement:
-    """Take one DMTF measurement block."""
-    index, header, value = _BLOCK.unpack(record.take(_BLOCK.size, name))
-    if not index:
-        raise record.error("index 0 is no block", name)
-    if header != _BLOCK_HEADER:
-        raise record.error(
-            "not a DMTF measurement of 48 bytes", name, got=header.hex(), want=_BLOCK_HEADER.hex()
-        )
-    return Measurement(index=index, value=value)
+def _blocks(record: Reader, count: int) -> tuple[Measurement, ...]:
+    """Take the DMTF measurement blocks: all are of one size, so they are taken at once."""
+    whole = min(record.remaining // _BLOCK.size, count)
+    found: list[Measurement] = []
+    for index, header, value in _BLOCK.iter_unpack(record.take(whole * _BLOCK.size, "blocks")):
+        if not index or header != _BLOCK_HEADER:
+            raise record.error(
+                "not a DMTF measurement of 48 bytes" if index else "index 0 is no block",
+                f"block[{len(found)}]",
+                got=header.hex(),
+                want=_BLOCK_HEADER.hex(),
+            )
+        found.append(Measurement(index=index, value=value))
+    if whole < count:
+        record.take(_BLOCK.size, f"block[{whole}]")  # says what is missing
+    return tuple(found)
 
 
 def _opaque(reader: Reader) -> tuple[OpaqueField, ...]:
@@ -254,11 +267,10 @@ def _opaque(reader: Reader) -> tuple[OpaqueField, ...]:
     seen: set[int] = set()
     items: list[OpaqueField] = []
     while reader.remaining:
-        kind = reader.u16("type")
+        kind, size = _ITEM.unpack(reader.take(_ITEM.size, "type and size"))
         if kind in seen:
             raise reader.error("the same opaque type twice", f"type[{kind}]")
         seen.add(kind)
-        size = reader.u16(f"size[{kind}]")
         items.append(OpaqueField(type=kind, value=reader.take(size, f"data[{kind}]")))
     return tuple(items)
 

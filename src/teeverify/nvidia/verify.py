@@ -12,19 +12,15 @@ from datetime import datetime
 from teeverify.clock import parse_time
 from teeverify.crypto.ecdsa import verify_raw
 from teeverify.encoding.sealed import Seal, Sealed
+from teeverify.endorsements.remembered import Remembering
 from teeverify.errors import (
     BindingMismatch,
     ConfigurationError,
     StaleEvidence,
 )
-from teeverify.nvidia.certificates import (
-    Architecture,
-    DeviceChain,
-    signed_product,
-    stated_fwid,
-    verify_chain,
-)
+from teeverify.nvidia.certificates import DeviceChain, verify_chain
 from teeverify.nvidia.checks import CHECKS, NRAS_CHECKS
+from teeverify.nvidia.chips import Architecture
 from teeverify.nvidia.claims import (
     DEVICE_SEAL,
     DeviceClaims,
@@ -34,7 +30,7 @@ from teeverify.nvidia.claims import (
 )
 from teeverify.nvidia.endorsements import Endorsements
 from teeverify.nvidia.evidence import DeviceEvidence, Evidence, Hints, RawEvidence, parse_evidence
-from teeverify.nvidia.known import Known
+from teeverify.nvidia.identity import signed_product, stated_fwid
 from teeverify.nvidia.spdm import SpdmReport, parse_report
 from teeverify.roots.anchors import RootsInput, RootsKind, as_roots
 
@@ -187,14 +183,14 @@ def verify_device(
             id="usage.endorsements",
             got=type(endorsements).__name__,
         )
-    known = Known() if endorsements is None else endorsements.known
+    memory = Remembering() if endorsements is None else endorsements.memory
     name = device.name
     # Anybody can build an SpdmReport: what counts are the fields of the bytes that were signed.
     report = device.report
     if not report.read_here:
         report = parse_report(report.raw, name=f"{name}.report")
     chain = verify_chain(
-        device.certificate_chain, trusted.nvidia_device, known, at=parse_time(at), name=name
+        device.certificate_chain, trusted.nvidia_device, memory, at=parse_time(at), name=name
     )
     vbios_version = _require_type(report, chain, device.hints, name)
     verify_raw(

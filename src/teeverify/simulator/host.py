@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, TypeAlias
 
 from teeverify.errors import ConfigurationError
+from teeverify.simulator.keys import SimulatedKey
 
 __all__ = ["HOST_FAULTS", "DishonestHost"]
 
@@ -24,6 +25,8 @@ HOST_FAULTS: Mapping[str, str] = {
     "reserialised-json": "the answer's JSON is written again, with other white space",
     "other-answer": "the signature served is that of another answer to the same request",
     "no-signature": "no signature is served",
+    "foreign-signature": "another key signed, under the name of the attested one",
+    "missing-chunk": "one event of a stream is left out",
 }
 _CHAT = "/v1/chat/completions"
 _SIGNATURE = "/v1/signature/"
@@ -52,11 +55,14 @@ class DishonestHost:
         self._enclave = enclave
         self._fault = fault
         self._swapped: dict[str, str] = {}
+        self._foreign = {"ecdsa": SimulatedKey("ecdsa"), "ed25519": SimulatedKey("ed25519")}
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request."""
         path = scope.get("path", "")
-        if path.startswith(_SIGNATURE):
+        if path.startswith(_SIGNATURE) and self._fault == "foreign-signature":
+            send = _Rewriter(send, self._sign_again)
+        elif path.startswith(_SIGNATURE):
             scope = {**scope, "path": self._signature_path(path.removeprefix(_SIGNATURE))}
         elif path == _CHAT and self._fault == "other-answer":
             await self._answer_twice(scope, receive, send)
@@ -64,6 +70,14 @@ class DishonestHost:
         elif path == _CHAT:
             send = _Rewriter(send, _REWRITES.get(self._fault, _unchanged))
         await self._enclave(scope, receive, send)
+
+    def _sign_again(self, text: bytes) -> bytes:
+        """The same text, signed by a key of the host's own."""
+        if not text.startswith(b'{"text":'):
+            return text
+        record = json.loads(text)
+        forged = self._foreign[record["signing_algo"]].sign(record["text"])
+        return json.dumps({**record, "signature": forged}).encode("ascii")
 
     def _signature_path(self, answer_id: str) -> str:
         if self._fault == "no-signature":
@@ -156,6 +170,11 @@ def _reserialise(text: bytes) -> bytes:
     return head + written.encode("ascii")
 
 
+def _leave_out(text: bytes) -> bytes:
+    """Nothing where an event said something."""
+    return b": left out" if text.startswith(_DATA) and _LETTER.search(text) else text
+
+
 def _unchanged(text: bytes) -> bytes:
     return text
 
@@ -163,6 +182,7 @@ def _unchanged(text: bytes) -> bytes:
 _REWRITES: Mapping[str, Callable[[bytes], bytes]] = {
     "tampered-answer": _tamper,
     "reserialised-json": _reserialise,
+    "missing-chunk": _leave_out,
 }
 
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from teeverify.clock import UTC
@@ -72,9 +72,15 @@ class RimForm:
 
 
 class FakeRims:
-    """NVIDIA's signers of manifests, under a random root."""
+    """NVIDIA's signers of manifests, under a random root.
 
-    def __init__(self) -> None:
+    Args:
+        at: When they are at work: a year before and after, as the real ones.
+    """
+
+    def __init__(self, *, at: datetime | None = None) -> None:
+        year = timedelta(days=365)
+        self._dates = (_NOT_BEFORE, _NOT_AFTER) if at is None else (at - year, at + year)
         self.root = Authority.root("Simulated NVIDIA CoRIM signing Root CA", curve="p384")
         self.product_ca = self.root.issue("NVIDIA Reference Value GH100 CA", ca=True)
         self.level3 = self.product_ca.issue(
@@ -90,8 +96,8 @@ class FakeRims:
     def _leaf(self, overrides: Mapping[str, Any]) -> Authority:
         form = {
             "common_name": "RIM L4 Signer",
-            "not_before": _NOT_BEFORE,
-            "not_after": _NOT_AFTER,
+            "not_before": self._dates[0].replace(microsecond=0),
+            "not_after": self._dates[1].replace(microsecond=0),
             **overrides,
         }
         return self.level3.issue(**form)

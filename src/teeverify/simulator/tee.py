@@ -10,10 +10,12 @@ it, under roots that are random in every run::
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from teeverify.simulator.dstack import Dstack
 from teeverify.simulator.intel import Intel
 from teeverify.simulator.nvidia import Nvidia
 
-__all__ = ["TEE_FAULTS", "SimulatedTee"]
+__all__ = ["TEE_FAULTS", "SimulatedDevice", "SimulatedQuote", "SimulatedTee"]
 
 TEE_FAULTS: Mapping[str, str] = {
     "stale-quote": "the quote answers an older nonce",
@@ -39,7 +41,10 @@ TEE_FAULTS: Mapping[str, str] = {
     "revoked-pck": "Intel has revoked the CPU's certificate",
     "expired-collateral": "Intel's TCB info ran out an hour ago",
     "out-of-date-tcb": "the CPU lacks security fixes",
+    "revoked-tcb": "Intel has revoked the CPU's level of security fixes",
+    "swapped-gpu": "two GPUs show each other's certificates",
 }
+_FAULTS_OF_TWO = ("same-gpu-twice", "swapped-gpu")
 _NONCE_BYTES = 32
 _IMAGE = f"teeverify/simulated-engine@sha256:{hashlib.sha256(b'no such image').hexdigest()}"
 # What else differs from boot to boot is fixed, so that every run shows the same code.
@@ -48,6 +53,40 @@ _BOOT: Mapping[str, bytes | None] = {
     "mr-kms": hashlib.sha256(b"teeverify simulator key service").digest(),
     "key-provider": json.dumps({"name": "kms", "id": "00"}).encode("ascii"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedDevice:
+    """The report of one GPU.
+
+    Attributes:
+        certificate: Its certificate chain, base64 of PEM.
+        evidence: SPDM request and response, base64.
+        arch: Its architecture.
+        kind: 1: a GPU.
+    """
+
+    certificate: str
+    evidence: str
+    arch: str
+    kind: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedQuote:
+    """A quote, and what belongs to it.
+
+    Attributes:
+        quote: The quote.
+        event_log: The events that its registers are made of.
+        info: What dstack's guest agent says.
+        vm_config: How the VM was launched, as JSON text.
+    """
+
+    quote: bytes
+    event_log: list[dict[str, Any]]
+    info: dict[str, Any]
+    vm_config: str
 
 
 class SimulatedTee:
@@ -62,10 +101,12 @@ class SimulatedTee:
         ConfigurationError: No such fault, or too few GPUs for it.
     """
 
+    platform = "tdx"
+
     def __init__(
         self, *, at: datetime | None = None, gpus: int = 8, fault: str | None = None
     ) -> None:
-        least = 2 if fault == "same-gpu-twice" else 1
+        least = 2 if fault in _FAULTS_OF_TWO else 1
         if gpus < least:
             raise ConfigurationError(
                 "too few GPUs", id="usage.simulator", got=str(gpus), want=f"at least {least}"
@@ -76,7 +117,7 @@ class SimulatedTee:
             )
         self.fault = fault
         self.intel = Intel(at=at or now())
-        self.nvidia = Nvidia()
+        self.nvidia = Nvidia(at=at or now())
         self.guest = Dstack(images=[_IMAGE], events=_BOOT)
         self._gpus = [self.nvidia.gpu(index) for index in range(gpus)]
         if fault == "same-gpu-twice":
@@ -131,46 +172,73 @@ class SimulatedTee:
                 "the nonce is not 32 bytes", id="usage.nonce", got=str(len(nonce))
             )
         moment = at or now()
-        devices = self._evidence_list(nonce)
-        payload = {"nonce": nonce.hex(), "evidence_list": devices, "arch": devices[0]["arch"]}
-        answer, jwks = self.nvidia.nras_answer(devices, nonce, moment, claims_version="3.0")
+        devices = self.devices(nonce)
+        listed = [
+            {"certificate": one.certificate, "evidence": one.evidence, "arch": one.arch}
+            for one in devices
+        ]
+        payload = {"nonce": nonce.hex(), "evidence_list": listed, "arch": listed[0]["arch"]}
+        cpu = self.quote(key.identifier.ljust(_NONCE_BYTES, b"\0") + nonce)
         return {
             "model_name": model,
             "signing_address": str(key),
             "signing_algo": key.algorithm,
             "signing_public_key": public_key.hex(),
             "request_nonce": nonce.hex(),
-            "intel_quote": self._quote(nonce, key).hex(),
+            "intel_quote": cpu.quote.hex(),
             "nvidia_payload": json.dumps(payload),
-            "event_log": self._event_log(),
-            "info": self._info(),
-            "vm_config": json.dumps({"num_gpus": len(devices), "simulated": True}),
-            "endorsements": {
-                "tdx": self._collateral(moment),
-                "nras": {"answer": answer.decode("ascii"), "jwks": jwks.decode("ascii")},
-            },
+            "event_log": cpu.event_log,
+            "info": cpu.info,
+            "vm_config": cpu.vm_config,
+            "endorsements": self.endorsements(at=moment),
         }
 
-    def _quote(self, nonce: bytes, key: SigningKey) -> bytes:
-        carried = self._old_nonce if self.fault == "stale-quote" else nonce
-        configuration = self.guest.mr_config_id()
-        if self.fault == "wrong-mr-config":
-            other = hashlib.sha256(b"another configuration").digest()
-            configuration = b"\x01" + other + bytes(15)
-        return self.intel.quote(
-            report_data=key.identifier.ljust(_NONCE_BYTES, b"\0") + carried,
-            rtmrs=self.guest.rtmrs,
-            mr_config_id=configuration,
-            debug=self.fault == "debug-td",
-        )
-
-    def _evidence_list(self, nonce: bytes) -> list[dict[str, Any]]:
+    def devices(self, nonce: bytes) -> list[SimulatedDevice]:
+        """The reports of all GPUs over 32 bytes."""
         found = [gpu.evidence(nonce) for gpu in self._gpus]
         if self.fault == "stale-gpu-nonce":
             found[-1] = self._gpus[-1].evidence(self._old_nonce)
         if self.fault == "broken-gpu":
             found[-1] = self._gpus[-1].evidence(nonce, signer=new_key("p384"))
-        return found
+        if self.fault == "swapped-gpu":
+            first, last = found[0], found[-1]
+            found[0] = {**first, "certificate": last["certificate"]}
+            found[-1] = {**last, "certificate": first["certificate"]}
+        return [SimulatedDevice(**evidence) for evidence in found]
+
+    def quote(self, report_data: bytes) -> SimulatedQuote:
+        """A quote over 64 bytes, with the event log and the guest agent's word."""
+        if self.fault == "stale-quote":
+            report_data = report_data[:_NONCE_BYTES] + self._old_nonce
+        configuration = self.guest.mr_config_id()
+        if self.fault == "wrong-mr-config":
+            other = hashlib.sha256(b"another configuration").digest()
+            configuration = b"\x01" + other + bytes(15)
+        quote = self.intel.quote(
+            report_data=report_data,
+            rtmrs=self.guest.rtmrs,
+            mr_config_id=configuration,
+            debug=self.fault == "debug-td",
+        )
+        return SimulatedQuote(
+            quote=quote,
+            event_log=self._event_log(),
+            info=self._info(),
+            vm_config=json.dumps({"num_gpus": len(self._gpus), "simulated": True}),
+        )
+
+    def endorsements(self, *, at: datetime | None = None) -> dict[str, Any]:
+        """The vendors' endorsements of the machine, whatever it was asked."""
+        moment = at or now()
+        rims = {name: xml.decode("ascii") for name, xml in self.nvidia.rims().items()}
+        answers = self.nvidia.ocsp_answers(moment, *dict.fromkeys(self._gpus))
+        return {
+            "tdx": self._collateral(moment),
+            "nvidia": {
+                "rims": rims,
+                "ocsp": [base64.b64encode(answer).decode("ascii") for answer in answers],
+            },
+        }
 
     def _event_log(self) -> list[dict[str, Any]]:
         log = list(self.guest.event_log)
@@ -183,6 +251,7 @@ class SimulatedTee:
         faulty: dict[str, dict[str, Any]] = {
             "revoked-pck": {"revoked": ["pck"]},
             "expired-collateral": {"tcb_info": over},
+            "revoked-tcb": {"tcb_status": "Revoked"},
             "out-of-date-tcb": {"tcb_status": "OutOfDate", "advisory_ids": ["INTEL-SA-00000"]},
         }
         overrides = faulty.get(self.fault or "", {})

@@ -9,7 +9,7 @@ from teeverify.appraisal.examine import ExaminedMachine
 from teeverify.appraisal.observation import Observation
 from teeverify.appraisal.policy import Policy
 from teeverify.errors import AppraisalFailed, BindingMismatch, EndorsementUnavailable
-from teeverify.nvidia import MeasurementClaims
+from teeverify.nvidia import DeviceClaims, MeasurementClaims, NrasClaims
 
 __all__ = [
     "attachment",
@@ -91,82 +91,126 @@ def _with_gpus(subject: Subject) -> Iterator[tuple[ExaminedMachine, str]]:
 
 def _nras(subject: Subject) -> str:
     """By whom an NRAS answer is asserted: by NVIDIA, through whoever handed it over."""
-    if subject.examined.evidence.live:
-        return "NVIDIA's NRAS, as the endpoint passed its answer on"
+    if subject.examined.evidence.nras_posted:
+        return "NVIDIA's NRAS, to which this evidence was posted here"
     return "NVIDIA's NRAS, as the recorder kept its answer"
 
 
 def devices(subject: Subject) -> Iterator[Observation]:
-    """Say of each device of bare evidence what is known of its firmware."""
+    """Say of each device what is proven of it, what is only said, and what nobody shows."""
     for machine, _ in _with_gpus(subject):
-        compared = machine.firmware.measurements
-        counts = {} if compared is None else {one.index: one for one in compared.devices}
         for device in machine.gpus.devices if machine.gpus is not None else ():
-            found = counts.get(device.index)
-            if found is not None:
-                yield Observation.proven(
-                    "gpu.device",
-                    f"{device.described}: {len(found.compared)} measurements equal NVIDIA's "
-                    f"manifests, {len(found.not_compared)} have no golden value.",
-                    subject=device.name,
-                )
-            elif machine.nras is not None and not machine.firmware.compared:
-                yield Observation.asserted(
-                    "gpu.device",
-                    f"{device.described}: NVIDIA's service (NRAS) says that this is its release; "
-                    "nothing was compared here.",
-                    by=_nras(subject),
-                    subject=device.name,
-                )
-            else:
-                yield Observation.absent(
-                    "gpu.device",
-                    f"{device.described}: a genuine NVIDIA {device.device_type} in an unknown "
-                    "mode, for its measurements were compared with nothing.",
-                    subject=device.name,
-                )
+            yield _device(subject, machine, device)
+
+
+def _device(subject: Subject, machine: ExaminedMachine, device: DeviceClaims) -> Observation:
+    compared = machine.firmware.measurements
+    counts = {} if compared is None else {one.index: one for one in compared.devices}
+    found = counts.get(device.index)
+    genuine = f"{device.described}: a genuine NVIDIA {device.device_type}"
+    if found is not None:
+        skipped = f", {len(found.skipped)} of a decoder that is off" if found.skipped else ""
+        return Observation.proven(
+            "gpu.device",
+            f"{genuine}, of which {len(found.compared)} measurements equal NVIDIA's manifests, "
+            f"{len(found.not_compared)} have no golden value{skipped}. {_stated(device)}",
+            subject=device.name,
+        )
+    if machine.nras is not None and not machine.firmware.compared:
+        return Observation.asserted(
+            "gpu.device",
+            f"{genuine}, of which NVIDIA's service (NRAS) says that it runs its release; nothing "
+            f"was compared here. {_stated(device)}",
+            by=_nras(subject),
+            subject=device.name,
+        )
+    return Observation.absent(
+        "gpu.device",
+        f"{genuine} in an unknown mode: its measurements were compared with nothing, so nothing "
+        f"shows that it is confidential. {_stated(device)}",
+        subject=device.name,
+    )
+
+
+_MODES = {
+    "SPT": "passed through alone",
+    "MPT": "passed through with others",
+    "PPCIE": "in protected PCIe mode",
+}
+
+
+def _stated(device: DeviceClaims) -> str:
+    """What the device itself signed about its mode, and which identity its firmware has."""
+    mode = _MODES.get(device.feature_flag or "", "in a mode that it does not state")
+    fwid = "is the certified one" if device.fwid_state == "match" else "is not in its report"
+    return f"It says that it is {mode}; its firmware identity (FWID) {fwid}."
 
 
 def measurements(subject: Subject) -> Iterator[Observation]:
-    """NVIDIA's reference manifests, or NVIDIA's own service, must know the firmware."""
+    """Whatever the policy names must know the firmware: NVIDIA's manifests, or its service."""
+    accepted = subject.policy["gpu.measurements"]
     for machine, label in _with_gpus(subject):
         compared = machine.firmware.measurements
-        if compared is not None:
-            yield _compared(compared, label)
-        elif machine.firmware.compared:
+        if compared is not None and "rim" in accepted:
+            yield _compared(compared, machine.nras, label)
+        elif machine.firmware.compared and compared is None:
             yield Observation.absent(
                 "gpu.measurements",
                 "The comparison with NVIDIA's manifests (RIMs) failed; nothing else counts then.",
                 subject=label,
             )
         elif machine.nras is not None:
-            versions = sorted({f"driver {d.driver_version}" for d in machine.nras.devices})
-            yield Observation.asserted(
-                "gpu.measurements",
-                "NVIDIA's service (NRAS) says that driver and VBIOS are its releases; "
-                "they were not compared here.",
-                by=_nras(subject),
-                subject=label,
-                got=", ".join(versions),
-            )
+            yield _only_said(subject, machine.nras, label)
         else:
-            missing = machine.firmware.missing.get("rim.present")
-            yield Observation.failed(
-                EndorsementUnavailable(
-                    "nothing says whose driver and VBIOS the GPUs run: there is no NRAS answer "
-                    "that holds, and no full set of NVIDIA's reference manifests (RIMs)",
-                    id="gpu.measurements",
-                    want=None if missing is None else missing.want,
-                    hint="Give NVIDIA's manifests, or record NRAS's answer beside the evidence.",
-                ),
-                subject=label,
-            )
+            yield _unmeasured(machine, accepted, label)
 
 
-def _compared(compared: MeasurementClaims, label: str) -> Observation:
+def _only_said(subject: Subject, nras: NrasClaims, label: str) -> Observation:
+    """NVIDIA's word alone: the policy says whether it takes that."""
+    policy = subject.policy
+    # Where it must be proven, a word is not enough anyway, and the level says so.
+    if "nras" not in policy["gpu.measurements"] and policy.level("gpu.measurements") != "proven":
+        return Observation.absent(
+            "gpu.measurements",
+            "For the GPUs' firmware there is only the word of NVIDIA's service (NRAS), which your "
+            "policy does not take (gpu.measurements).",
+            subject=label,
+        )
+    return Observation.asserted(
+        "gpu.measurements",
+        "NVIDIA's service (NRAS) says that driver and VBIOS are its releases; "
+        "they were not compared here.",
+        by=_nras(subject),
+        subject=label,
+        got=", ".join(sorted({f"driver {d.driver_version}" for d in nras.devices})),
+    )
+
+
+def _unmeasured(machine: ExaminedMachine, accepted: list[str], label: str) -> Observation:
+    """Nothing that the policy takes says whose firmware it is."""
+    missing = machine.firmware.missing.get("rim.present")
+    words = {
+        "rim": "no full set of NVIDIA's reference manifests (RIMs)",
+        "nras": "no NRAS answer that holds",
+    }
+    lacking = ", and ".join(words[one] for one in accepted) or "nothing that your policy takes"
+    return Observation.failed(
+        EndorsementUnavailable(
+            f"nothing says whose driver and VBIOS the GPUs run: there is {lacking}",
+            id="gpu.measurements",
+            want=None if missing is None else missing.want,
+            hint="Give NVIDIA's manifests with --endorsements PATH, or let them be fetched.",
+        ),
+        subject=label,
+    )
+
+
+def _compared(compared: MeasurementClaims, nras: NrasClaims | None, label: str) -> Observation:
     """Measurements that equal NVIDIA's manifests; a warning where a signer has expired."""
     expired = compared.expired_signers
     text = "Every measurement that NVIDIA's manifests (RIMs) demand was compared here and is equal."
+    if nras is not None:
+        text += " NVIDIA's service (NRAS) says the same."
     if expired:
         text += (
             " But your policy accepts manifests whose signer has expired: "
