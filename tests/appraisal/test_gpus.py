@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from datetime import timedelta
+from types import MappingProxyType
 
 import pytest
 
 from teeverify import Evidence, nvidia
 from teeverify.appraisal import Outcome, Policy, Severity
 
+POSTED = {"nras_posted": True}
 OTHER = {"driver": {"values": [[bytes(48)]] * 64}}
 
 
@@ -79,6 +81,17 @@ def test_a_missing_manifest_leaves_nras(stage):
     assert finding.outcome is Outcome.ASSERTED
     strict = Policy.genuine().replace(require={"gpu.measurements": "proven"})
     assert stage.appraise(source, policy=strict).exit_code == 1
+
+
+def test_a_manifest_that_is_at_hand_refutes_although_the_other_is_missing(stage):
+    """Wrong is not missing: a yes of NRAS does not help against one of two manifests."""
+    source = stage.capture(rims={"vbios": OTHER["driver"]}, ocsp={}, nras={})
+    for file in source.glob("0040_rim.*"):
+        file.unlink()
+    result = stage.appraise(source)
+    assert result.exit_code == 2
+    assert result.finding("rim.golden-values").outcome is Outcome.FAILED
+    assert result.finding("gpu.measurements").outcome is not Outcome.ASSERTED
 
 
 def test_neither_manifests_nor_nras(stage):
@@ -170,10 +183,10 @@ def test_gpus_without_protected_pcie_need_no_switches(stage):
 # --- revocation, live -----------------------------------------------------------------------------
 
 
-def live(stage, **recorded):
+def live(stage, changes=MappingProxyType({}), **recorded):
     """What was recorded, as if it had been fetched just now."""
     evidence = Evidence.load(stage.capture(**recorded))
-    return dataclasses.replace(evidence, live=True, recorded_at=None)
+    return dataclasses.replace(evidence, live=True, recorded_at=None, **changes)
 
 
 @pytest.mark.parametrize(
@@ -182,15 +195,75 @@ def live(stage, **recorded):
         ({"nras": {}}, Outcome.ABSENT, 3),
         ({"nras": {"claims_version": "3.0"}}, Outcome.ASSERTED, 0),
         ({"nras": {}, "ocsp": {}}, Outcome.PROVEN, 0),
+        ({"nras": None, "rims": {}, "ocsp": {}}, Outcome.PROVEN, 0),
+        ({"nras": None, "rims": {}}, Outcome.ABSENT, 3),
     ],
 )
 def test_live_somebody_must_speak_of_revocation(stage, recorded, outcome, exit_code):
-    result = stage.appraise(live(stage, **recorded), at=stage.endpoint.at)
+    source = live(stage, POSTED, **recorded)
+    result = stage.appraise(source, at=stage.endpoint.at)
     assert (result.finding("gpu.revocation").outcome, result.exit_code) == (outcome, exit_code)
 
 
 def test_live_revocation_can_be_waived_by_name(stage):
     policy = Policy.genuine().replace(require={"gpu.revocation": "note"})
-    result = stage.appraise(live(stage, nras={}), at=stage.endpoint.at, policy=policy)
+    result = stage.appraise(live(stage, POSTED, nras={}), at=stage.endpoint.at, policy=policy)
     assert result.finding("gpu.revocation").severity is Severity.INFORMS
     assert result.exit_code == 0
+
+
+@pytest.mark.parametrize("claims", ["2.0", "3.0"])
+def test_live_an_nras_answer_that_the_endpoint_hands_over_counts_for_nothing(stage, claims):
+    """It would choose which answer to show, so only evidence that we posted counts."""
+    source = live(stage, nras={"claims_version": claims})
+    result = stage.appraise(source, at=stage.endpoint.at)
+    assert result.exit_code == 3
+    assert result.finding("gpu.measurements").outcome is Outcome.ABSENT
+    assert not [f for f in result.findings if f.id.startswith("nras.")]
+
+
+def test_live_nras_that_we_asked_is_named_as_such(stage):
+    source = live(stage, POSTED, nras={"claims_version": "3.0"})
+    finding = stage.appraise(source, at=stage.endpoint.at).finding("gpu.measurements")
+    assert (finding.outcome, finding.by) == (
+        Outcome.ASSERTED,
+        "NVIDIA's NRAS, to which this evidence was posted here",
+    )
+
+
+def test_nras_answers_the_caller_gives_do_not_count_for_live_evidence(stage):
+    """Nobody but this very verification could have posted evidence of a new nonce."""
+    given = nvidia.Endorsements.load(stage.capture(nras={"claims_version": "3.0"}))
+    source = live(stage, nras=None)
+    result = stage.appraise(source, at=stage.endpoint.at, endorsements=given)
+    assert result.exit_code == 3
+
+
+# --- which sources count --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accepted", "recorded", "outcome", "exit_code"),
+    [
+        (["rim", "nras"], {"rims": {}}, Outcome.PROVEN, 0),
+        (["rim", "nras"], {}, Outcome.ASSERTED, 0),
+        (["rim"], {}, Outcome.ABSENT, 1),
+        (["nras"], {"rims": {}}, Outcome.ASSERTED, 0),
+        (["nras"], {"rims": {}, "nras": None}, Outcome.ABSENT, 3),
+        ([], {"rims": {}}, Outcome.ABSENT, 1),
+    ],
+)
+def test_any_of_the_named_sources(stage, accepted, recorded, outcome, exit_code):
+    policy = Policy.genuine().replace(gpu={"measurements": accepted})
+    result = stage.appraise(stage.capture(**{"nras": {}, **recorded}), policy=policy)
+    assert (result.finding("gpu.measurements").outcome, result.exit_code) == (outcome, exit_code)
+
+
+def test_the_one_that_was_used_is_printed(stage):
+    for recorded, words in (
+        ({"rims": {}, "nras": None}, "was compared here"),
+        ({"nras": {}}, "NVIDIA's service (NRAS) says"),
+        ({"rims": {}, "nras": {}}, "NVIDIA's service (NRAS) says the same"),
+    ):
+        finding = stage.appraise(stage.capture(**recorded)).finding("gpu.measurements")
+        assert words in finding.message

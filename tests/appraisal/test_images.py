@@ -24,14 +24,15 @@ def finding(stage):
         config = {"runner": "docker-compose", "docker_compose_file": compose, **more}
         guest = Dstack(app_compose=json.dumps({k: v for k, v in config.items() if v is not None}))
         twin = dataclasses.replace(stage.endpoint.model, guest=guest)
-        data = twin.report_data(stage.endpoint.nonce, tls=True)
+        data = twin.report_data(stage.endpoint.nonce, tls=False)
         changes = {
             "intel_quote": twin.quote(data).hex(),
             "event_log": guest.event_log,
             "info": {"tcb_info": {"app_compose": guest.app_compose}},
             "compose_manager_attestation": None,
         }
-        result = stage.appraise(stage.near(model=changes))
+        report = stage.endpoint.venice_report(**changes)
+        result = stage.appraise(stage.capture(provider="venice", report=report))
         assert result.exit_code == 0
         return result.finding("code.images-pinned", "model")
 
@@ -164,7 +165,8 @@ def test_the_worse_of_launch_and_current_tcb(stage, launch, current, code):
         for name, svn in (("tee_tcb_svn", launch), ("tee_tcb_svn_2", current))
     }
     quote = {"body": "1.5", "version": 5, **svns}
-    report = stage.endpoint.near_report(model={"quote": quote, "compose_manager_attestation": None})
+    manager = {"compose_manager_attestation": stage.endpoint.compose_manager(quoted=quote)}
+    report = stage.endpoint.near_report(model={"quote": quote, **manager})
     result = stage.appraise(stage.capture(report=report, collateral=collateral))
     assert result.exit_code == code
     assert result.finding("tdx.tcb-status", "model").exit_code == code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -93,7 +94,33 @@ def _service_td(stage: Any) -> dict[str, Any]:
     return {"source": stage.near(model={"quote": quote})}
 
 
+def _both(read: Callable[[Any], bytes]) -> Callable[[Any], list[str]]:
+    """What the guests of both machines say, in another case."""
+    return lambda stage: [
+        read(machine.guest).hex().upper()
+        for machine in (stage.endpoint.model, stage.endpoint.gateway)
+    ]
+
+
+def _event(name: str) -> Callable[[Any], bytes]:
+    return lambda guest: bytes.fromhex(
+        next(e["event_payload"] for e in guest.event_log if e["event"] == name)
+    )
+
+
+def _digest(text: bytes) -> list[str]:
+    return [hashlib.sha256(text).hexdigest()]
+
+
 EFFECTS = (
+    Effect("dstack.app_ids", ["00" * 20], good=_both(lambda guest: guest.app_id)),
+    Effect("dstack.compose_hashes", ["00" * 32], good=_both(lambda guest: guest.compose_hash)),
+    Effect("dstack.os_images", ["00" * 32], good=_both(_event("os-image-hash"))),
+    Effect("dstack.key_providers", ["00" * 32], good=_both(lambda guest: guest.key_provider_id)),
+    Effect("dstack.instances", ["00" * 20], good=_both(_event("instance-id"))),
+    Effect("dstack.devices", ["00" * 32], good=_digest(b"simulated device")),
+    Effect("signer.key_services", ["00" * 32], good=_both(lambda guest: guest.key_provider_id)),
+    Effect("model.deployments", ["00" * 32], good=_digest(b"tiny.yaml")),
     Effect("verdict.accept", "affirming"),
     Effect("tdx.accepted", []),
     Effect("tdx.tolerated", [], make=_status("ConfigurationNeeded")),
@@ -121,6 +148,7 @@ EFFECTS = (
     Effect("gpu.count", 3, good=2),
     Effect("gpu.count_required", True),
     Effect("gpu.architectures", ["Blackwell"], good=["Hopper"]),
+    Effect("gpu.measurements", ["rim"], good=["rim", "nras"]),
     Effect("gpu.links", [], good=["same-nonce"],
            sections=(("require", {"gpu.binding": "proven"}),)),
     Effect("session.max_age_seconds", 30, make=lambda s: s.signed(),
@@ -133,6 +161,7 @@ EFFECTS = (
 APART = {
     "tdx.accepted_advisories",
     "tdx.attributes_warned",
+    "tdx.newest_standard",  # tests/endorsements/test_intel.py
     "gpu.allow_expired_rim_signers",  # tests/appraisal/test_gpus.py
     *(p.name for p in PARAMETERS if p.name.startswith("snp.")),  # tests/appraisal/test_snp.py
 }

@@ -135,7 +135,7 @@ def test_what_must_never_be_relaxed_cannot_be():
         "code.compose", "gpu.required", "binding.report-data", "key.attested", "answer.signature",
         "response.hash-equal", "answer.complete", "tdx.xfam", "tdx.platform-configuration",
         "tcb.evaluation-number", "snp.min-tcb", "snp.policy", "snp.vmpl", "snp.platform",
-        "snp.launch",
+        "snp.launch", "snp.firmware", "snp.report-data", "clock.behind",
     }  # fmt: skip
     assert {row.id for row in ROWS if row.floor == "asserted"} == {
         "time", "gpu.binding", "answer.attested-later",
@@ -161,7 +161,10 @@ SNP_VALUES = {
     "snp.platform_refused": ["unknown"], "snp.min_firmware": ["1.55.41"],
     "snp.mitigations": ["0", "63"], "snp.min_guest_svn": 1, "snp.family_ids": ["00" * 16],
     "snp.image_ids": ["00" * 16], "snp.host_data": ["00" * 32], "snp.id_key_digests": ["00" * 48],
-    "snp.author_key_digests": ["00" * 48],
+    "snp.author_key_digests": ["00" * 48], "snp.min_launch_tcb": ["Milan snp=30"],
+    "snp.launch_required": ["id_block"], "snp.report_data": ["00" * 64],
+    "snp.report_ids": ["00" * 32], "snp.report_ids_ma": ["00" * 32],
+    "snp.firmware_by": ["Google"],
 }  # fmt: skip
 
 
@@ -177,15 +180,20 @@ def changes():
         "tdx.attributes_refused": [], "tdx.attributes_warned": [], "platform.deny": ["1"],
         "platform.allow": ["00" * 16], "gpu.required": False, "gpu.count": 0,
         "gpu.count_required": True, "gpu.architectures": ["Hopper"], "gpu.links": [],
-        "gpu.allow_expired_rim_signers": True,
+        "gpu.allow_expired_rim_signers": True, "gpu.measurements": ["rim"],
         **{f"tdx.{name}": [MR_TD] for name in (
             "mr_td", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mr_seam", "mr_config_id", "mr_owner",
             "mr_owner_config", "service_tds",
         )},
         "tdx.xfam": ["e702060000000000"], "tdx.configuration_refused": ["smt"],
-        "tdx.min_evaluation_number": 1, "platform.fmspc_deny": ["00" * 6],
+        "tdx.min_evaluation_number": 1, "tdx.newest_standard": True, "platform.fmspc_deny": ["00" * 6],
         "platform.fmspc_allow": ["00" * 6],
         **SNP_VALUES,
+        **{f"dstack.{name}": ["00" * size] for name, size in (
+            ("app_ids", 20), ("compose_hashes", 32), ("os_images", 32), ("key_providers", 32),
+            ("instances", 20), ("devices", 32),
+        )},
+        "signer.key_services": ["00" * 32], "model.deployments": ["00" * 32],
         "session.max_age_seconds": 0, "session.clock_skew_seconds": 0,
         "answer.allow_attested_later_days": 1,
     }  # fmt: skip

@@ -15,6 +15,7 @@ from teeverify.client import Verifier
 from teeverify.roots import UnsafeTestRoots
 from teeverify.simulator.amd import CSP_ID, Amd, AmdKeys, certificate_table
 from teeverify.snp import Product
+from teeverify.snp.product import product_of_cpu
 
 AT = datetime(2026, 9, 1, tzinfo=timezone.utc)
 QUIET = {"policy": 0x20000}  # no SMT: nothing of the guest's policy to warn of
@@ -195,16 +196,19 @@ class TestCrl:
 class TestMinTcb:
     def test_floors_are_of_every_product(self):
         assert set(FLOORS) == set(NEWEST) == set(Product)
-        for floors in (FLOORS, NEWEST):
-            for product, floor in floors.items():
+        for product, newest in NEWEST.items():
+            assert newest[0].components["snp"] >= FLOORS[product].components["snp"]
+            for floor in (FLOORS[product], *newest):
                 assert floor.url.startswith("https://www.amd.com/")
                 assert floor.bulletin.startswith("AMD-SB-")
-                assert floor.components["snp"] >= FLOORS[product].components["snp"]
+                # A number of microcode means nothing without the CPU that it is for.
+                assert ("microcode" in floor.components) == (floor.cpu is not None)
+                assert floor.cpu is None or product_of_cpu(*floor.cpu[:2]) is product
 
     @pytest.mark.parametrize("product", ["Milan", "Genoa", "Turin"])
     def test_floor(self, make, appraise, product):
         floor = FLOORS[Product(product)].components["snp"]
-        newest = NEWEST[Product(product)].components["snp"]
+        newest = NEWEST[Product(product)][0].components["snp"]
         for snp, genuine, hard in (
             (floor - 1, 1, 1),
             (floor, 0, 1 if floor < newest else 0),
@@ -218,6 +222,32 @@ class TestMinTcb:
         result = appraise(by=make(tcb={"snp": 5}))
         assert "lacks AMD's security fixes of AMD-SB-3019" in result.summary
         assert "AMD-SB-3030" in appraise(by=make(tcb={"snp": 24})).summary
+
+    @pytest.mark.parametrize(
+        ("product", "cpuid", "enough"),
+        [
+            ("Milan", "190101", 0xDB),
+            ("Milan", "190102", 0x44),
+            ("Genoa", "191101", 0x56),
+            ("Genoa", "191102", 0x51),
+            ("Genoa", "19a002", 0x19),
+            ("Turin", "1a0201", 0x51),
+        ],
+    )
+    def test_microcode_is_counted_by_stepping(self, make, appraise, product, cpuid, enough):
+        for microcode, hard in ((enough - 1, 1), (enough, 0)):
+            by = make(product=product, tcb={"microcode": microcode})
+            raw = by.report(**QUIET, cpuid=bytes.fromhex(cpuid))
+            result = appraise(raw, by=by)
+            assert exit_of(result, "snp.min-tcb") == 0
+            assert ("microcode" in result.finding("snp.min-tcb").message) == bool(hard)
+            assert exit_of(appraise(raw, by=by, policy="strict"), "snp.min-tcb") == hard
+
+    def test_microcode_of_an_unknown_stepping_is_not_compared(self, make, appraise):
+        by = make(tcb={"microcode": 1})
+        for fields in ({"cpuid": bytes([0x19, 0x01, 0x07])}, {"version": 2}):
+            raw = by.report(**QUIET, **fields)
+            assert exit_of(appraise(raw, by=by, policy="strict"), "snp.min-tcb") == 0
 
     @pytest.mark.parametrize("part", ["committed", "launch"])
     def test_every_part(self, amd, appraise, part):
@@ -285,6 +315,8 @@ class TestCsp:
 # and what the report must be for that.
 EFFECTS: dict[str, tuple[Any, Any, str, dict[str, Any]]] = {
     "min_tcb": (["Milan snp=200"], ["Milan snp=29 microcode=222"], "snp.min-tcb", {}),
+    "min_launch_tcb": (["Milan snp=29", "Milan snp=30"], ["Milan snp=29", "Genoa snp=200"],
+                       "snp.min-tcb", {}),
     "tcb_parts": (["launch"], ["reported"], "snp.min-tcb", {"launch_tcb": {"snp": 1}}),
     "newest_fixes": (True, False, "snp.min-tcb", {"committed_tcb": {"snp": 0x18}}),
     "refused": (["smt"], [], "snp.policy", {"policy": 0x30000}),
@@ -298,6 +330,12 @@ EFFECTS: dict[str, tuple[Any, Any, str, dict[str, Any]]] = {
     "mitigations": (["3"], ["0", "1"], "snp.platform",
                     {"version": 5, "launch_mit_vector": 3, "current_mit_vector": 11}),
     "min_guest_svn": (6, 5, "snp.launch", {"guest_svn": 5}),
+    "launch_required": (["id_block", "author_key"], ["id_block"], "snp.launch",
+                        {"id_key_digest": b"\x0a" * 48}),
+    "report_data": (["ab" * 64], ["cd" * 64, "04" * 64], "snp.report-data",
+                    {"report_data": b"\4" * 64}),
+    "report_ids": (["ab" * 32], ["05" * 32], "snp.launch", {"report_id": b"\5" * 32}),
+    "report_ids_ma": (["ab" * 32], ["FF" * 32], "snp.launch", {}),
     "family_ids": (["ab" * 16], ["01" * 16], "snp.launch", {"family_id": b"\1" * 16}),
     "image_ids": (["ab" * 16], ["02" * 16], "snp.launch", {"image_id": b"\2" * 16}),
     "host_data": (["ab" * 32], ["03" * 32], "snp.launch", {"host_data": b"\3" * 32}),
@@ -310,9 +348,10 @@ EFFECTS: dict[str, tuple[Any, Any, str, dict[str, Any]]] = {
 
 def test_every_row_and_parameter_is_tested_here():
     named = {parameter.name.removeprefix("snp.") for parameter in SNP_PARAMETERS}
-    assert set(EFFECTS) | {"warned"} == named
+    elsewhere = {"warned", "firmware_by"}  # below, and in tests/snp/test_google.py
+    assert set(EFFECTS) | elsewhere == named
     rows = {row.id for row in SNP_ROWS}
-    assert {row for _, _, row, _ in EFFECTS.values()} | {"snp.crl"} == rows
+    assert {row for _, _, row, _ in EFFECTS.values()} | {"snp.crl", "snp.firmware"} == rows
 
 
 @pytest.mark.parametrize("name", EFFECTS)
@@ -407,24 +446,30 @@ class TestRealCloud:
 
     AT = "2025-06-01T00:00:00Z"
 
-    def appraise(self, vectors, policy):
+    def appraise(self, vectors, policy, *, crl=True):
         folder = vectors / "snp/milan_v3_vlek_aws"
-        verifier = Verifier(policy=policy, endorsements=folder / "vlek.der", offline=True)
+        given = [folder / "vlek.der", *([vectors / "snp/crl/milan_vcek.crl"] if crl else [])]
+        verifier = Verifier(policy=policy, endorsements=given, offline=True)
         return verifier.appraise(folder / "report.bin", at=self.AT, scope="evidence")
 
     def test_genuine_with_a_warning(self, vectors):
-        # AMD's list of that day was not recorded; whether that matters is for the policy to say.
-        assert self.appraise(vectors, "genuine").exit_code == 3
-        policy = Policy.genuine().replace(require={"snp.crl": "warn"})
-        result = self.appraise(vectors, policy)
+        """AMD's list of that day was not recorded; a later one answers for it."""
+        result = self.appraise(vectors, "genuine")
         assert (result.exit_code, result.tier) == (0, "warning")
         warned = {f.id for f in result.findings if f.severity.value == "warns"}
-        assert {"snp.policy", "snp.vmpl", "snp.csp", "snp.crl", "snp.min-tcb"} <= warned
+        assert warned == {"snp.policy", "snp.vmpl", "snp.csp", "snp.min-tcb", "kind"}
         assert "provisional" in result.finding("snp.policy").message
+        assert "microcode" in result.finding("snp.min-tcb").message
+
+    def test_without_any_list(self, vectors):
+        assert self.appraise(vectors, "genuine", crl=False).exit_code == 3
+        policy = Policy.genuine().replace(require={"snp.crl": "warn"})
+        result = self.appraise(vectors, policy, crl=False)
+        assert result.exit_code == 0
+        assert result.finding("snp.crl").severity.value == "warns"
 
     def test_strict(self, vectors):
-        policy = Policy.strict().replace(require={"snp.crl": "warn"})
-        result = self.appraise(vectors, policy)
+        result = self.appraise(vectors, "strict")
         assert result.exit_code == 1
         refused = {f.id for f in result.findings if f.exit_code}
         assert {"snp.policy", "snp.csp", "snp.min-tcb"} <= refused

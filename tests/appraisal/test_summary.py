@@ -72,7 +72,7 @@ SAID = {
                            ["(NRAS) is the recorder's word"]),
     "no-nonce": (lambda s: {"source": s.capture(manifest={"nonce_hex": None})}, 0,
                  ["no nonce of yours"]),
-    "answer": (lambda s: s.signed(), 0, ["this answer to this request was signed by key"]),
+    "answer": (lambda s: s.signed(), 0, ["this answer was signed by key"]),
     "no-request": (lambda s: {**s.signed(), "request": None}, 0,
                    ["the request was not given", "to a request not given"]),
     "request": (lambda s: s.signed(), 0, ["that the request was this one is the endpoint's word"]),
@@ -168,7 +168,9 @@ def test_gpus_of_other_nodes_are_not_counted(stage, say):
     entries = [endpoint.nvidia.gpu(20).evidence(endpoint.nonce)]
     payload = json.dumps({"evidence_list": entries})
     report = endpoint.near_report()
-    more = node.report(endpoint.nonce, tls=True, model_name=MODEL, nvidia_payload=payload)
+    manager = {"compose_manager_attestation": endpoint.compose_manager(machine=node)}
+    words = {"model_name": MODEL, "nvidia_payload": payload, **manager}
+    more = node.report(endpoint.nonce, tls=True, **words)
     report["model_attestations"].append(more)
     folder = stage.capture(report=report, nras=None)
     policy = Policy.genuine().replace(require={"gpu.measurements": "note"})

@@ -28,7 +28,7 @@ from teeverify.simulator.keys import SimulatedKey
 # needs evidence in ``best`` that meets it.
 NOT_YET_MET = {
     "answer.fresh": "no signed text names a challenge",
-    "confidential.request": "no request is encrypted to an attested key",
+    "confidential.request": "who encrypts says so, and a recording does not",
     "endpoint.bound": "a recorded TLS key is the recorder's word",
     "gpu.attachment": "no vendor can prove it; recorded only in every preset",
     "gpu.binding": "all layouts bind GPUs by an equal nonce",
@@ -38,6 +38,18 @@ NOT_YET_MET = {
     "roots": "this evidence is simulated",
     "signer.origin": "keys come from a key service",
 }
+
+
+# What is only told, whatever it says; and what needs a list of nodes or of a policy. Their tests:
+# test_dialects.py, test_encryption.py.
+RECORDED = {
+    "chain.path", "code.dstack", "code.device", "model.requested", "model.reported",
+    "model.signed", "model.deployed", "confidential.answer",
+}  # fmt: skip
+# Of live endpoints and of appraisals of now: tests/client/test_memory.py.
+LIVE = {"clock.behind", "code.changed"}
+# Of dialects without signed answers: tests/providers.
+DIALECTS = {"nodes.set-aside", "code.dstack-listed", "answer.unsigned", "encryption.key-bound"}
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,7 @@ def guest(machine: Dstack, **quote: Any) -> Callable[[Any], dict[str, Any]]:
             "intel_quote": twin.quote(data, **quote).hex(),
             "event_log": machine.event_log,
             "info": {"tcb_info": {"app_compose": machine.app_compose}},
-            "compose_manager_attestation": None,
+            "compose_manager_attestation": endpoint.compose_manager(machine=twin, quoted=quote),
         }
         return {"source": stage.near(model=changes)}
 
@@ -219,6 +231,13 @@ CASES = (
          guest(Dstack(events={"compose-hash": None}), mr_config_id=bytes(48)), "absent", 1),
     Case("code.images-pinned", "by-tag", guest(Dstack(images=["engine:latest"])), "absent", 0),
     Case("code.compose-manager", "of-another-machine", _foreign_manager, "failed", 2, 2),
+    Case("code.compose-manager", "missing", model(compose_manager_attestation=None), "absent", 1),
+    Case("chain.gateway", "another-key-service",
+         guest(Dstack(key_provider_id=b"another")), "failed", 2, 2),
+    Case("chain.gateway", "no-key-service-shown", guest(Dstack(events={"key-provider": None})),
+         "absent", 0),
+    Case("chain.gateway", "a-log-that-the-application-could-write", guest(Dstack(ready=False)),
+         "absent", 0),
     Case("gpu.required", "none", model(nvidia_payload=None), "failed", 1),
     Case("gpu.measurements", "nras-not-recorded", lambda s: {"source": s.capture(nras=None)},
          "absent", 3, 3),
@@ -313,7 +332,7 @@ def test_every_row_is_violated_and_met(stage, best, only):
     """Each row has a violation above, or below where it needs a policy or evidence of its own."""
     elsewhere = {
         "platform.listed", "gpu.attachment", "tdx.measurements", "tdx.platform-configuration",
-        "tcb.evaluation-number",
+        "tcb.evaluation-number", "receipt.time", "receipt.since", *RECORDED, *DIALECTS, *LIVE,
     }  # fmt: skip
     # The rows about AMD have tests of their own: test_snp.py.
     rows = [row for row in ROWS if not row.id.startswith("snp.")]
@@ -390,7 +409,9 @@ def test_one_of_several_values_is_enough(stage, references):
 
 def test_the_right_compose_hash_on_foreign_firmware(stage, references):
     """MRCONFIGID is chosen by whoever launches: it counts for nothing without MRTD."""
-    foreign = stage.near(model={"quote": {"mr_td": bytes(48)}, "compose_manager_attestation": None})
+    quote = {"mr_td": bytes(48)}
+    manager = {"compose_manager_attestation": stage.endpoint.compose_manager(quoted=quote)}
+    foreign = stage.near(model={"quote": quote, **manager})
     assert stage.appraise(foreign).exit_code == 0
     result = stage.appraise(foreign, policy=Policy.genuine().replace(code=references))
     assert (result.exit_code, result.summary.count("other code than you listed")) == (1, 1)
@@ -445,17 +466,18 @@ ALWAYS = {
 }  # fmt: skip
 ENDPOINT = {
     "freshness.nonce", "code.identity", "code.event-log", "code.compose", "code.images-pinned",
-    "code.compose-manager", "gpu.required", "gpu.measurements", "gpu.revocation", "gpu.binding",
-    "gpu.attachment", "binding.report-data", "endpoint.bound", "confidential.request",
-    "signer.origin", "model.identity",
+    "code.compose-manager", "gpu.required", "gpu.device", "gpu.measurements", "gpu.revocation",
+    "gpu.binding", "gpu.attachment", "binding.report-data", "endpoint.bound", "confidential.request",
+    "signer.origin", "model.identity", "chain.gateway", "chain.path", "code.dstack", "code.device",
+    "model.requested", "model.reported", "model.deployed", "code.changed", "confidential.answer",
 }  # fmt: skip
 ANSWER = {
     "key.attested", "answer.signature", "response.hash-equal", "answer.complete",
     "answer.signer-role", "answer.fresh", "answer.attested-later", "session.age", "request.bound",
-    "http.semantics",
+    "http.semantics", "model.signed",
 }  # fmt: skip
-# Of bare GPU evidence, and of machines with NVSwitches: tests/appraisal/test_gpus.py.
-ELSEWHERE = {"gpu.device", "gpu.switches"}
+# Of machines with NVSwitches: tests/appraisal/test_gpus.py.
+ELSEWHERE = {"gpu.switches", "receipt.time", "receipt.since", "clock.behind", *DIALECTS}
 
 
 @pytest.mark.parametrize("preset", ["genuine", "strict"])

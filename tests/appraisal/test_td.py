@@ -105,6 +105,7 @@ class _Question:
     def __init__(self, at_by, remembered=None):
         self.at_by = at_by
         self.remembered = remembered or {}
+        self.online = False
 
 
 class _Cpu:
@@ -121,7 +122,8 @@ class _Subject:
 
     def __init__(self, cpu, at_by, remembered=None):
         self.policy = Policy.genuine()
-        self.examined = type("Examined", (), {"question": _Question(at_by, remembered)})()
+        seen = {"question": _Question(at_by, remembered), "data_sets": None}
+        self.examined = type("Examined", (), seen)()
         machine = type("Machine", (), {"label": "model"})()
         self.machines = [type("Seen", (), {"cpu": cpu, "machine": machine})()]
 

@@ -201,19 +201,32 @@ def test_one_gpu_in_two_machines(verify, stage):
     )
     report["model_attestations"].append(more)
     ran = verify(stage.capture(report=report), "--json")
-    assert failed(ran, 2) == {"gpu.distinct"}
+    assert failed(ran, 2) == {"gpu.distinct", "code.compose-manager"}
     report["model_attestations"][1] = report["model_attestations"][0]
     assert "gpu.distinct" in failed(verify(stage.capture(report=report), "--json"), 2)
 
 
 def test_each_machine_that_runs_a_model_needs_a_gpu(verify, stage):
+    """A node without one is set aside, and its signatures count for nothing."""
     endpoint = stage.endpoint
     report = endpoint.near_report()
     node = SimulatedMachine(intel=endpoint.intel)
+    manager = endpoint.compose_manager(machine=node)
     report["model_attestations"].append(
-        node.report(endpoint.nonce, tls=True, model_name="simulated/tiny-1")
+        node.report(
+            endpoint.nonce,
+            tls=True,
+            model_name="simulated/tiny-1",
+            compose_manager_attestation=manager,
+        )
     )
-    assert failed(verify(stage.capture(report=report), "--json"), 1) == {"gpu.required"}
+    folder = stage.capture(report=report)
+    ran = verify(folder, "--json")
+    assert ran.code == 0
+    (aside,) = ran.findings("nodes.set-aside")
+    assert (aside["subject"], aside["got"]) == ("model[1]", "gpu.required")
+    for key, code in ((endpoint.model.key, 0), (node.key, 1)):
+        assert stage.appraise(folder, **stage.signed(by=key)).exit_code == code
 
 
 def test_a_gateways_gpus_are_not_the_models(verify, stage):
@@ -354,7 +367,8 @@ def test_the_right_compose_hash_on_foreign_firmware(verify, stage, tmp_path):
     policy.write_text("\n".join(entries))
     assert verify(stage.good, "--policy", policy).code == 0
     foreign = stage.near(model={"quote": {"mr_td": bytes(48)}, "compose_manager_attestation": None})
-    assert failed(verify(foreign, "--policy", policy, "--json"), 1) == {"code.identity"}
+    found = failed(verify(foreign, "--policy", policy, "--json"), 1)
+    assert found == {"code.identity", "code.compose-manager"}
 
 
 def test_pinning_writes_a_policy_that_stays_a_warning(cli, verify, stage, tmp_path):

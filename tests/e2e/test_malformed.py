@@ -75,7 +75,7 @@ HARMLESS = {
     "event_log.event_payload": "of firmware events only the digest; of others, where it is empty",
     "event_log.digest": "of runtime events the digest is computed, and may be left out",
     "model_name": "then nothing names the model, and model.identity is absent",
-    "compose_manager_attestation": "not every node has one; where it is, it must be right",
+    "info.device_id": "the report alone says it: told, and compared only with a list of yours",
     "nvidia_payload.$.nonce": "unsigned copy: the reports sign the nonce",
     "nvidia_payload.$.arch": "unsigned copy: the certificate names the chip",
     "nvidia_payload.$.evidence_list.arch": "unsigned copy: the certificate names the chip",

@@ -22,13 +22,16 @@ NEAR, VENICE = "nearcloud-20260629", "venice-20260610"
 class Twin(Endpoint):
     """Another provider's machines, certified by the same vendors, with GPUs of their own."""
 
-    def __init__(self, other: Endpoint, *, nonce: bytes | None = None) -> None:
+    def __init__(
+        self, other: Endpoint, *, nonce: bytes | None = None, service: bytes | None = b"twin" * 8
+    ) -> None:
         super().__init__(at=other.at, gpus=2)
         self.intel, self.nvidia = other.intel, other.nvidia
         self.nonce = nonce or self.nonce
         images = [[f"other{number}@sha256:{'cd' * 32}"] for number in range(2)]
-        self.model = SimulatedMachine(intel=other.intel, guest=Dstack(images=images[0]))
-        self.gateway = SimulatedMachine(intel=other.intel, guest=Dstack(images=images[1]))
+        guests = [Dstack(images=each, key_provider_id=service) for each in images]
+        self.model = SimulatedMachine(intel=other.intel, guest=guests[0])
+        self.gateway = SimulatedMachine(intel=other.intel, guest=guests[1])
 
     def payload(self) -> str:
         devices = [self.nvidia.gpu(index) for index in (10, 11)]
@@ -49,6 +52,12 @@ def twin(stage) -> Twin:
 def relayed(stage) -> Twin:
     """For the very same nonce: whoever is asked can ask others."""
     return Twin(stage.endpoint, nonce=stage.endpoint.nonce)
+
+
+@pytest.fixture(scope="module")
+def sibling(stage) -> Twin:
+    """For the very same nonce, and of the same operator."""
+    return Twin(stage.endpoint, nonce=stage.endpoint.nonce, service=None)
 
 
 NODE = ("intel_quote", "event_log", "info", "nvidia_payload", "tls_cert_fingerprint",
@@ -141,33 +150,65 @@ def test_a_part_without_any_nonce_beside_it(stage, twin, name, nonce):
 
 
 # Where both answered the same nonce, these swaps leave nothing wrong: no layout of today ties GPUs
-# to the machine, or a gateway to the nodes behind it. Each must show as a warning.
+# to the machine. It must show as a warning.
 NOT_TIED = {
     "model-nvidia_payload": "gpu.binding",
-    "model-all-but-gpus": "gpu.binding",
-    "model-whole": "answer.signer-role",
-    "gateway-whole": "answer.signer-role",
     "model-request_nonce": None,
     "gateway-request_nonce": None,
     "manager-nonce": None,
 }
+# Between machines of one operator these too: what is signed names no gateway and no node behind it.
+NOT_TIED_AMONG_SIBLINGS = {
+    **NOT_TIED,
+    "model-all-but-gpus": "gpu.binding",
+    "model-whole": None,
+    "gateway-whole": None,
+}
 
 
 @pytest.mark.parametrize("name", SWAPS)
-def test_a_part_relayed_for_the_same_question(stage, relayed, name):
-    ours, theirs = copying.deepcopy((stage.endpoint.near_report(), relayed.near_report()))
+@pytest.mark.parametrize("whose", ["relayed", "sibling"])
+def test_a_part_relayed_for_the_same_question(stage, request, whose, name):
+    other = request.getfixturevalue(whose)
+    tied = NOT_TIED if whose == "relayed" else NOT_TIED_AMONG_SIBLINGS
+    ours, theirs = copying.deepcopy((stage.endpoint.near_report(), other.near_report()))
     SWAPS[name](ours, theirs)
-    tls = relayed.gateway.tls_spki if name == "gateway-whole" else None
+    tls = other.gateway.tls_spki if name == "gateway-whole" else None
     result = stage.appraise(stage.capture(report=ours, peer_spki=tls))
-    if name not in NOT_TIED:
+    if name not in tied:
         assert result.exit_code == 2
         return
     assert (result.exit_code, result.tier) == (0, "warning")
-    assert stage.appraise(stage.capture(report=ours, peer_spki=tls), policy="strict").exit_code == 1
-    if NOT_TIED[name] == "gpu.binding":
+    strict = stage.appraise(stage.capture(report=ours, peer_spki=tls), policy="strict")
+    assert strict.exit_code in (1, 3)
+    if tied[name] == "gpu.binding":
         finding = result.finding("gpu.binding")
         assert (finding.outcome, finding.severity) == (Outcome.ASSERTED, Severity.WARNS)
         assert "elsewhere" in finding.message
+
+
+@pytest.mark.parametrize("name", ["model-whole", "gateway-whole"])
+def test_one_providers_gateway_with_anothers_nodes(stage, relayed, name):
+    """Both genuine, both for this very nonce, and refused by name: they have two key services."""
+    ours, theirs = copying.deepcopy((stage.endpoint.near_report(), relayed.near_report()))
+    SWAPS[name](ours, theirs)
+    tls = relayed.gateway.tls_spki if name == "gateway-whole" else None
+    nras = None if name == "model-whole" else {}
+    result = stage.appraise(stage.capture(report=ours, peer_spki=tls, nras=nras))
+    assert result.exit_code == 2
+    assert [f.id for f in result.findings if f.exit_code == 2] == ["chain.gateway"]
+
+
+def test_a_gateway_shown_as_the_model_without_its_manager(stage):
+    """The GPUs' evidence is bound to nothing but the nonce, so it comes along."""
+    report = copying.deepcopy(stage.endpoint.near_report())
+    crossed(report, report)
+    report["model_attestations"][0].pop("compose_manager_attestation")
+    folder = stage.capture(report=report, peer_spki=stage.endpoint.model.tls_spki)
+    result = stage.appraise(folder)
+    assert result.exit_code == 1
+    assert [f.id for f in result.findings if f.exit_code] == ["code.compose-manager"]
+    assert "shown in its place" in result.summary
 
 
 def test_a_relayed_node_cannot_sign_for_the_one_that_is_shown(stage, relayed):
@@ -195,12 +236,14 @@ def test_the_manager_of_another_node_of_the_same_report(stage, relayed):
     nodes[0]["compose_manager_attestation"], nodes[1]["compose_manager_attestation"] = other, one
     result = stage.appraise(stage.capture(report=report, nras=None))
     failed = [f.subject for f in result.findings if f.id == "code.compose-manager" and f.exit_code]
-    assert failed == ["model[0] compose-manager", "model[1] compose-manager"]
+    assert failed == ["model[0] compose-manager"]
+    (aside,) = [f for f in result.findings if f.id == "nodes.set-aside"]
+    assert (aside.subject, aside.got) == ("model[1]", "chain.gateway")
 
 
-def test_two_nodes_that_serve_different_models(stage, relayed):
+def test_two_nodes_that_serve_different_models(stage, sibling):
     """An answer names one model: its own signer's machine must serve it, not just any."""
-    ours, theirs = copying.deepcopy((stage.endpoint.near_report(), relayed.near_report()))
+    ours, theirs = copying.deepcopy((stage.endpoint.near_report(), sibling.near_report()))
     nodes = [ours["model_attestations"][0], theirs["model_attestations"][0]]
     nodes[1]["model_name"] = "larger"
     report = {**ours, "model_attestations": nodes}
@@ -209,14 +252,16 @@ def test_two_nodes_that_serve_different_models(stage, relayed):
     request = stage.request.replace(b"simulated/tiny-1", b"larger")
     for key, outcome in (
         (stage.endpoint.model.key, Outcome.FAILED),
-        (relayed.model.key, Outcome.ASSERTED),
+        (sibling.model.key, Outcome.ASSERTED),
     ):
         signed = stage.signed(answer=larger, request=request, model="larger", by=key)
         result = stage.appraise(folder, **signed, model="larger")
         assert result.finding("model.identity").outcome is outcome
-    for model in ("larger", "simulated/tiny-1"):
+    for model, label in (("larger", "model[1]"), ("simulated/tiny-1", "model[0]")):
         result = stage.appraise(folder, model=model)
-        assert result.finding("model.identity").outcome is Outcome.FAILED
+        assert result.finding("model.identity").outcome is Outcome.ASSERTED
+        assert result.finding("model.reported").subject == label
+    assert stage.appraise(folder, model="none").finding("model.identity").exit_code == 1
 
 
 def test_nras_of_another_recording(stage, twin, relayed):

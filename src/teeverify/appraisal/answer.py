@@ -25,6 +25,11 @@ class SignedAnswer:
         created: The time that the answer itself names: the enclave's clock, which its host sets.
         size: Bytes of the answer; ``None`` if only a signature was given.
         sha256: Hash of the answer's exact bytes, in hex.
+        salted: Whether a random value of the verifier's own is among the request's bytes.
+        signed_form: The bytes that were signed, where a dialect signs another serialisation than
+            it sends: only they may be handed over and kept.
+        statement: Hash of a signed statement, where the dialect has them.
+        sequence: Whose statement it is, and which one.
     """
 
     observations: tuple[Observation, ...]
@@ -36,3 +41,11 @@ class SignedAnswer:
     created: datetime | None = None
     size: int | None = None
     sha256: str | None = None
+    salted: bool = False
+    signed_form: bytes | None = None
+    statement: bytes | None = None
+    sequence: tuple[bytes, int] | None = None
+
+    def says(self, check_id: str) -> bool:
+        """Whether the examination itself said something of a check."""
+        return any(seen.id == check_id for seen in self.observations)

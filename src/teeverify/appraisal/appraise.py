@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from teeverify.appraisal.answer import SignedAnswer
-from teeverify.appraisal.checks import CATALOG, run_checks
+from teeverify.appraisal.checks import CATALOG, run_answer_checks, run_evidence_checks
 from teeverify.appraisal.checks.code import identity_of
 from teeverify.appraisal.checks.subject import Subject
 from teeverify.appraisal.claims import claims_of
 from teeverify.appraisal.evidence import Evidence, Scope
+from teeverify.appraisal.encryption import Encryption, sealed_to
 from teeverify.appraisal.examine import Examined
+from teeverify.appraisal.hindsight import Hindsight
+from teeverify.appraisal.nodes import choose_node
 from teeverify.appraisal.observation import CLAIM_NAMES, Observation, Outcome, Severity
 from teeverify.appraisal.policy import Policy
 from teeverify.appraisal.presets import Level
-from teeverify.appraisal.result import SEAL, AttestationResult, Finding, Tier
+from teeverify.appraisal.result import SEAL, AttestationResult, Finding, ReceiptTimes, Tier
 from teeverify.appraisal.summary import summarise
 from teeverify.binding import SigningKey
 from teeverify.encoding.text import printable
@@ -34,7 +38,7 @@ _REFUSALS = (EXIT_WRONG, EXIT_UNDECIDED, EXIT_POLICY)
 _CLAIM_ORDER = {name: index for index, name in enumerate(CLAIM_NAMES)}
 
 
-def appraise_examined(
+def appraise_examined(  # noqa: PLR0913 -- the question in all its parts
     examined: Examined,
     answer: SignedAnswer | None,
     policy: Policy,
@@ -42,6 +46,8 @@ def appraise_examined(
     scope_asked: Scope | None = None,
     model: str | None = None,
     verified_at: datetime,
+    hindsight: Hindsight | None = None,
+    encryption: Encryption | None = None,
 ) -> AttestationResult:
     """Appraise examined evidence, and a signed answer if there is one.
 
@@ -52,18 +58,36 @@ def appraise_examined(
         scope_asked: What the caller asked to have appraised (``--for``).
         model: The model that the caller named.
         verified_at: When this runs.
+        hindsight: For a receipt: what is known of it later.
+        encryption: How the caller's own client encrypts what it sends, if it does.
 
     Returns:
         The result, whether the policy is satisfied or not.
     """
     scope = _scope(examined.evidence, answer)
-    findings = _findings(examined, answer, policy, scope, scope_asked, model)
-    proof = _findings(examined, answer, policy.for_tier(), scope, scope_asked, model)
+    subject = Subject(
+        examined=examined,
+        answer=answer,
+        policy=policy,
+        scope=scope,
+        scope_asked=scope_asked,
+        model=model,
+        hindsight=hindsight,
+        expires_at=_expires_at(examined),
+        encryption=encryption,
+    )
+    examined = choose_node(
+        examined, answer, lambda part: _findings(replace(subject, examined=part))
+    )
+    subject = replace(subject, examined=examined, expires_at=_expires_at(examined))
+    findings = _findings(subject)
+    proof = _findings(replace(subject, policy=_for_tier(examined, policy)))
     worst = next(c for c in _WORST_FIRST if c in {0, *(f.exit_code for f in findings)})
     clean = all(f.severity is Severity.INFORMS for f in proof)
     exit_code, tier = _verdict(worst, clean=clean, accept=policy["verdict.accept"])
     signer = _signer(examined, answer)
     claims = claims_of(findings, examined, answer)
+    to = sealed_to(examined.machines, encryption)
     return AttestationResult(
         summary=summarise(
             examined=examined,
@@ -85,11 +109,23 @@ def appraise_examined(
         roots_kind=examined.question.roots.kind,
         as_of=examined.question.at,
         verified_at=verified_at,
-        expires_at=_expires_at(examined),
+        expires_at=subject.expires_at,
         signer=signer,
         identities=tuple(i for m in examined.machines if (i := identity_of(m)) is not None),
+        receipt=None if hindsight is None else _times(hindsight),
+        encrypts_to=None if to is None else (to.algorithm, to.public),
         model=claims["model"].text if claims["model"].outcome is not Outcome.ABSENT else None,
         seal=SEAL,
+    )
+
+
+def _times(known: Hindsight) -> ReceiptTimes:
+    return ReceiptTimes(
+        id=known.id,
+        stated=known.stated,
+        not_after=known.not_after,
+        by=known.by,
+        compared_at=known.at if known.compared else None,
     )
 
 
@@ -112,24 +148,27 @@ def _verdict(worst: int, *, clean: bool, accept: str) -> tuple[int, Tier]:
     return EXIT_SATISFIED, "warning"
 
 
-def _findings(
-    examined: Examined,
-    answer: SignedAnswer | None,
-    policy: Policy,
-    scope: Scope,
-    scope_asked: Scope | None,
-    model: str | None,
-) -> tuple[Finding, ...]:
-    subject = Subject(
-        examined=examined,
-        answer=answer,
-        policy=policy,
-        scope=scope,
-        scope_asked=scope_asked,
-        model=model,
-    )
-    found = [_finding(seen, policy.level(seen.id)) for seen in run_checks(subject)]
-    return tuple(_in_order(found))
+def _findings(subject: Subject) -> tuple[Finding, ...]:
+    policy = subject.policy
+    # A receipt's own timestamp decides whether its time is known.
+    asked = (id(policy), subject.scope, subject.scope_asked, subject.model, subject.time_is_bounded)
+    known = subject.examined.appraised.get(asked)
+    if known is None:  # once for all answers of an attestation (law 13)
+        known = policy, _held_against(policy, run_evidence_checks(subject))
+        subject.examined.appraised[asked] = known
+    return tuple(_in_order([*known[1], *_held_against(policy, run_answer_checks(subject))]))
+
+
+def _for_tier(examined: Examined, policy: Policy) -> Policy:
+    """The policy of the tier: one object for all answers, so that what it found is found again."""
+    if id(policy) not in examined.tiers:
+        examined.tiers[id(policy)] = policy, policy.for_tier()
+    tier: Policy = examined.tiers[id(policy)][1]
+    return tier
+
+
+def _held_against(policy: Policy, observations: Iterable[Observation]) -> list[Finding]:
+    return [_finding(seen, policy.level(seen.id)) for seen in observations]
 
 
 def _in_order(findings: Iterable[Finding]) -> list[Finding]:

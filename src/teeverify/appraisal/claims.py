@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from teeverify.appraisal.answer import SignedAnswer
 from teeverify.appraisal.examine import Examined, ExaminedMachine
+from teeverify.appraisal.held import held_by
 from teeverify.appraisal.observation import CLAIM_NAMES, Outcome, Severity
 from teeverify.appraisal.result import Claim, Finding
 
@@ -13,7 +14,7 @@ __all__ = ["claims_of"]
 
 # Which findings decide a claim; the others of the claim only explain it, unless they fail.
 _DECIDING: Mapping[str, tuple[str, ...]] = {
-    "answer": ("answer.signature", "response.hash-equal", "answer.complete"),
+    "answer": ("answer.unsigned", "answer.signature", "response.hash-equal", "answer.complete"),
     "request": ("request.bound",),
     "key": ("binding.report-data", "key.attested"),
     "fresh": ("freshness.nonce", "gpu.nonce", "answer.attested-later"),
@@ -33,7 +34,7 @@ _DECIDING: Mapping[str, tuple[str, ...]] = {
     "gpu_link": ("gpu.binding", "gpu.attachment"),
     "code": ("code.identity",),
     "model": ("model.identity",),
-    "channel": ("endpoint.bound", "confidential.request"),
+    "channel": ("endpoint.bound", "confidential.request", "confidential.answer"),
 }
 _LEAST_CERTAIN_FIRST = (Outcome.FAILED, Outcome.ABSENT, Outcome.ASSERTED, Outcome.PROVEN)
 _NOT_LOOKED_AT = "nothing was shown"
@@ -89,11 +90,11 @@ def _answer(_: Examined, answer: SignedAnswer | None) -> str:
 
 
 def _key(examined: Examined, _: SignedAnswer | None) -> str:
-    bound = [m for m in examined.machines if m.layout and m.machine.key]
+    bound = [(m, held_by(m)) for m in examined.machines]
     return ", ".join(
-        f"{m.machine.key.short} in the report_data of {m.machine.label} ({m.layout.id})"
-        for m in bound
-        if m.machine.key and m.layout
+        f"{' and '.join(held)} in the report_data of {m.machine.label} ({m.layout.id})"
+        for m, held in bound
+        if held and m.layout
     )
 
 
@@ -131,7 +132,10 @@ def _cpu_firmware(examined: Examined, _: SignedAnswer | None) -> str:
 def _gpu(examined: Examined, _: SignedAnswer | None) -> str:
     devices = [d for m in examined.machines if m.gpus for d in m.gpus.devices]
     kinds = sorted({f"{d.architecture} ({d.chip})" for d in devices})
-    return f"{len(devices)} distinct devices, {', '.join(kinds)}" if devices else ""
+    if not devices:
+        return ""
+    count = "1 device" if len(devices) == 1 else f"{len(devices)} distinct devices"
+    return f"{count}, {', '.join(kinds)}"
 
 
 def _gpu_firmware(examined: Examined, _: SignedAnswer | None) -> str:

@@ -7,13 +7,54 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from teeverify import nvidia, snp, tdx
-from teeverify.binding import SigningKey
+from teeverify.binding import Bound, SigningKey
+from teeverify.errors import TeeVerifyError
 
-__all__ = ["Evidence", "EvidenceKind", "Machine", "RecordedAnswer", "Role", "Scope"]
+__all__ = [
+    "Deployed",
+    "Evidence",
+    "EvidenceKind",
+    "Held",
+    "Machine",
+    "OhttpKey",
+    "RecordedAnswer",
+    "Role",
+    "Scope",
+]
 
 Role: TypeAlias = Literal["model", "gateway", "compose-manager", "component"]
 EvidenceKind: TypeAlias = Literal["endpoint", "component", "none"]
 Scope: TypeAlias = Literal["answer", "endpoint", "evidence"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployed:
+    """A file that a compose-manager's log says it deployed, and never took down whole.
+
+    Attributes:
+        file: Its name.
+        sha256: Hash of its bytes, if the log has one.
+    """
+
+    file: str
+    sha256: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OhttpKey:
+    """A key configuration to which requests may be encrypted (RFC 9458), with who signed it.
+
+    Attributes:
+        config: The configuration's bytes.
+        signer: The Ed25519 key that signed them.
+        signature: Its signature.
+        shown: The configuration once more, as the report shows it elsewhere.
+    """
+
+    config: bytes
+    signer: bytes
+    signature: bytes
+    shown: bytes | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,20 +66,32 @@ class Machine:
         label: Name of the part in findings; equal to the role unless there are several.
         quote: The TDX quote, as received after hex or base64.
         snp_report: The AMD attestation report, out of its container.
-        azure: The envelope, TPM quote and PCRs of an Azure VM, whose report is ``snp_report``.
+        hcl: Azure's envelope of ``snp_report``, where it came without a TPM's quote.
+        azure: The envelope, TPM quote and PCRs of an Azure VM, whose report is ``snp_report``, or
+            is quoted in ``quote``.
         snp_certificates: What came with that report: a certificate table, or certificates.
         layout: Name of the ``report_data`` layout, chosen by dialect and request; empty for a bare
             component.
         key: The signing key that it claims.
         public_key: The 64-byte secp256k1 public key beside an address, if given.
         tls_spki_sha256: The TLS key fingerprint that it claims, if the layout binds one.
+        certified: First and last moment of the certificate that shows this key, where no connection
+            was there to check it.
         peer_spki_sha256: That of the TLS connection on which the evidence came, if known.
         actions_hash: For a compose-manager: hash of its action log, recomputed.
+        commits: What else the layout commits to, beside key, TLS key, action log and nonce.
         event_log: The dstack event log, as received (JSON text or list).
         app_compose: The exact text of the application's configuration.
         gpus: The GPU evidence, as received.
         model_names: Names under which it says that it serves the model.
         nonce: The nonce that it says it answers: unsigned, only compared.
+        device_id: The hash of the platform's id that it names, if it names one.
+        node: Its place in a list of nodes, of which any may answer; ``None`` for what they share.
+        broken: Why this entry of a list could not be read; then it has no evidence.
+        kin: Machines of one kin have one operator, whose key service each of them must name.
+        managed: Whether the dialect demands a compose-manager's log for it.
+        ohttp: A key to which requests may be encrypted, shown beside the evidence.
+        deployed: For a compose-manager: what its log says is deployed, oldest first.
     """
 
     role: Role
@@ -46,18 +99,28 @@ class Machine:
     quote: bytes | None = None
     snp_report: bytes | None = None
     snp_certificates: bytes | None = None
+    hcl: bytes | None = None
     azure: snp.AzureEvidence | None = None
     layout: str = ""
     key: SigningKey | None = None
     public_key: bytes | None = None
     tls_spki_sha256: bytes | None = None
+    certified: tuple[datetime, datetime] | None = None
     peer_spki_sha256: bytes | None = None
     actions_hash: bytes | None = None
+    commits: Bound = field(default_factory=Bound)
     event_log: Any = None
     app_compose: str | None = None
     gpus: Any = None
     model_names: tuple[str, ...] = ()
     nonce: bytes | None = None
+    device_id: bytes | None = None
+    node: int | None = None
+    broken: TeeVerifyError | None = None
+    kin: str = ""
+    managed: bool = False
+    ohttp: OhttpKey | None = None
+    deployed: tuple[Deployed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +128,33 @@ class RecordedAnswer:
     """An answer that was kept with the evidence of its signer, as receipts keep it. Untrusted.
 
     Attributes:
-        signature: What the signature route returned.
+        signature: What the signature route returned; ``None`` where only the channel on which it
+            came authenticated it.
         answer: The answer's bytes; ``None`` where only their hash was kept.
         request: The request's bytes; ``None`` where only their hash was kept.
     """
 
-    signature: bytes
+    signature: bytes | None
     answer: bytes | None
     request: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What a receipt says of itself. Untrusted.
+
+    Attributes:
+        digest: Its id: the hash of its core.
+        attestation: Hash of all that belongs to its attestation; receipts that have it in common
+            share one.
+        stated: When the answer had arrived, says its holder.
+        timestamps: Tokens over the id.
+    """
+
+    digest: bytes
+    attestation: bytes
+    stated: datetime
+    timestamps: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +174,10 @@ class Evidence:
         snp_endorsements: AMD's certificates and lists found beside it.
         nvidia_endorsements: NVIDIA's answers found beside it.
         answer: An answer that was kept with it.
+        held: What a receipt says of itself, where this comes from one.
         live: Whether it was fetched here, by who appraises it, and only now.
+        nras_posted: Whether NRAS's answers in ``nvidia_endorsements`` are to evidence that was
+            posted here, and only now.
         notes: What was left aside, and why.
     """
 
@@ -107,7 +192,9 @@ class Evidence:
     snp_endorsements: snp.Endorsements | None = None
     nvidia_endorsements: nvidia.Endorsements | None = None
     answer: RecordedAnswer | None = None
+    held: Held | None = None
     live: bool = False
+    nras_posted: bool = False
     notes: tuple[str, ...] = field(default=())
 
     @property

@@ -6,34 +6,38 @@ is still examined; what a failed part would have had to carry is reported as not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from teeverify import nvidia, snp, tdx
+from teeverify.appraisal.bindings import carried_nonce, examine_binding, gpu_nonce
 from teeverify.appraisal.evidence import Evidence, Machine
 from teeverify.appraisal.gpus import GpuFirmware, examine_firmware
 from teeverify.appraisal.observation import Observation
-from teeverify.appraisal.snp import examine_snp, examine_vtpm
+from teeverify.appraisal.reference import KnownCode
+from teeverify.appraisal.snp import (
+    examine_firmware_maker,
+    examine_hcl,
+    examine_snp,
+    examine_vtpm,
+)
 from teeverify.appraisal.steps import not_reached, ordered
-from teeverify.binding import Bound, Layout, verify_report_data
-from teeverify.crypto.ethereum import address_of
+from teeverify.binding import Layout, layout_of
 from teeverify.encoding.checks import Check
 from teeverify.errors import (
     BindingMismatch,
     ConfigurationError,
     EndorsementUnavailable,
-    StaleEvidence,
     TeeVerifyError,
 )
 from teeverify.roots import Roots
-from teeverify.snp import VtpmClaims
+from teeverify.snp import FirmwareClaims, HclClaims, VtpmClaims
 
 __all__ = ["Examined", "ExaminedMachine", "Question", "examine"]
 
 T = TypeVar("T")
-_NONCE = slice(32, 64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,7 @@ class Question:
         remembered: The highest numbers of endorsements seen before (``tdx.Claims.counters``), for
             an appraisal of now.
         allow_expired_rim_signers: Whether the policy lets GPU manifests of expired signers pass.
+        online: Whether Intel's service was asked, or could have been, for this appraisal of now.
     """
 
     at: datetime
@@ -59,6 +64,7 @@ class Question:
     roots: Roots
     remembered: Mapping[str, int] = field(default_factory=dict)
     allow_expired_rim_signers: bool = False
+    online: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,6 +75,8 @@ class ExaminedMachine:
     cpu: tdx.Claims | None = None
     snp: snp.Claims | None = None
     vtpm: VtpmClaims | None = None
+    hcl: HclClaims | None = None
+    firmware_maker: FirmwareClaims | TeeVerifyError | None = None
     log: tdx.EventLogClaims | None = None
     compose: tdx.AppConfigClaims | None = None
     layout: Layout | None = None
@@ -80,16 +88,53 @@ class ExaminedMachine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examined:
-    """All machines of the evidence, examined."""
+    """All machines of the evidence, examined.
+
+    Attributes:
+        evidence: The evidence.
+        question: What it must answer.
+        machines: Its machines.
+        known_code: What is remembered of this endpoint's code, if anything is.
+        newest: The newest dates of signed endorsements that were ever verified here under these
+            roots (``dates``).
+        aside: What was seen of nodes of a list that were set aside.
+        data_sets: Which data sets Intel says that there are, or what is wrong with its list;
+            ``None`` where there is no list.
+        appraised: What the checks of the evidence found, by what it was held against (law 13).
+        tiers: The policy by which the tier is computed, by the policy's identity.
+    """
 
     evidence: Evidence
     question: Question
     machines: tuple[ExaminedMachine, ...]
+    known_code: KnownCode | None = None
+    newest: Mapping[str, int] = field(default_factory=dict)
+    aside: tuple[Observation, ...] = ()
+    data_sets: tdx.EvaluationClaims | TeeVerifyError | None = None
+    # What the appraisal made of it, and by which policy: it stays true for every further answer,
+    # but not for a copy with changes, which begins with none.
+    appraised: dict[Hashable, Any] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    tiers: dict[int, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def dates(self) -> dict[str, int]:
+        """When the newest endorsements were issued, in Unix seconds, by the root they lead to."""
+        claims = [
+            c for machine in self.machines for c in (machine.cpu, machine.snp) if c is not None
+        ]
+        dates: dict[str, int] = {}
+        for one in claims:
+            name = f"{one.anchor_fingerprint[:16]}/issued-at"
+            dates[name] = max(dates.get(name, 0), int(one.issued_at.timestamp()))
+        return dates
 
     def observations(self) -> Iterator[Observation]:
         """Everything seen so far, machine by machine."""
         for machine in self.machines:
             yield from machine.observations
+        yield from self.aside
 
 
 def examine(evidence: Evidence, question: Question) -> Examined:
@@ -101,28 +146,39 @@ def examine(evidence: Evidence, question: Question) -> Examined:
     if question.nonce is None:
         question = replace(question, nonce=_own_nonce(evidence), nonce_by="evidence")
     machines = tuple(_examine_machine(m, evidence, question) for m in evidence.machines)
-    return Examined(evidence=evidence, question=question, machines=machines)
+    return Examined(
+        evidence=evidence,
+        question=question,
+        machines=machines,
+        data_sets=_data_sets(evidence, question),
+    )
+
+
+def _data_sets(
+    evidence: Evidence, question: Question
+) -> tdx.EvaluationClaims | TeeVerifyError | None:
+    endorsements = evidence.tdx_endorsements
+    if endorsements is None or not endorsements.pool.evaluation_numbers:
+        return None
+    try:
+        return tdx.verify_evaluation_numbers(endorsements, at=question.at, roots=question.roots)
+    except TeeVerifyError as error:
+        return error
 
 
 def _own_nonce(evidence: Evidence) -> bytes | None:
     """With no nonce asked for: the one of the first quote, so that the parts at least agree."""
     for machine in evidence.machines:
         if machine.layout and (machine.quote is not None or machine.snp_report is not None):
-            return _carried_nonce(machine)
+            return carried_nonce(machine)
     return None
-
-
-def _carried_nonce(machine: Machine) -> bytes | None:
-    try:
-        if machine.quote is not None:
-            return tdx.parse_quote(machine.quote).report_data[_NONCE]
-        return snp.parse_report(machine.snp_report or b"").report_data[_NONCE]
-    except TeeVerifyError:
-        return None
 
 
 def _examine_machine(machine: Machine, evidence: Evidence, question: Question) -> ExaminedMachine:
     seen = ExaminedMachine(machine=machine)
+    if machine.broken is not None:
+        seen.observations.append(Observation.failed(machine.broken, subject=machine.label))
+        return seen
     if machine.quote is not None:
         seen.cpu = _cpu(seen, evidence, question)
     if seen.cpu is not None and not seen.cpu.is_td and machine.role != "component":
@@ -134,18 +190,20 @@ def _examine_machine(machine: Machine, evidence: Evidence, question: Question) -
     if seen.cpu is not None and seen.cpu.is_td:
         _event_log(seen, seen.cpu)
         _compose(seen, seen.cpu)
-        if machine.layout:
-            _binding(seen, seen.cpu.quote.report_data, question)
+        _binding(seen, seen.cpu.quote.report_data, evidence, question)
     elif machine.snp_report is not None:
         _amd(seen, evidence, question)
     elif seen.cpu is None and machine.layout:
-        seen.observations += not_reached(
-            ("code.event-log", "code.compose", "binding.report-data"), machine.label
+        dstack = ("code.event-log", "code.compose") if layout_of(machine.layout).dstack else ()
+        seen.observations += not_reached((*dstack, "binding.report-data"), machine.label)
+    if machine.quote is not None and machine.azure is not None:
+        seen.vtpm = examine_vtpm(
+            machine.azure, seen.cpu, seen.observations, machine.label, nonce=question.nonce
         )
     if machine.gpus is not None:
         seen.gpus = _gpus(seen, evidence, question)
         if seen.gpus is not None:
-            if machine.quote is None and question.nonce_by == "evidence":
+            if not machine.layout and question.nonce_by == "evidence":
                 seen.observations.append(
                     Observation.absent(
                         "freshness.nonce",
@@ -180,8 +238,14 @@ def _amd(seen: ExaminedMachine, evidence: Evidence, question: Question) -> None:
         seen.vtpm = examine_vtpm(
             machine.azure, seen.snp, seen.observations, machine.label, nonce=question.nonce
         )
-    if seen.snp is not None and machine.layout:
-        _binding(seen, seen.snp.report_data, question)
+    if machine.hcl is not None:
+        asked = None if question.nonce_by == "evidence" else question.nonce
+        seen.hcl = examine_hcl(machine, seen.snp, seen.observations, nonce=asked)
+    if seen.snp is not None:
+        seen.firmware_maker = examine_firmware_maker(
+            machine, evidence.snp_endorsements, seen.snp, at=question.at, roots=question.roots
+        )
+        _binding(seen, seen.snp.report_data, evidence, question)
     elif machine.layout:
         seen.observations += not_reached(("binding.report-data",), machine.label)
 
@@ -224,7 +288,7 @@ def _event_log(seen: ExaminedMachine, cpu: tdx.Claims) -> None:
     """Replay the event log; a scheme with a layout of dstack's family must have one."""
     machine = seen.machine
     if machine.event_log is None:
-        if machine.layout:
+        if _of_dstack(machine):
             seen.observations.append(
                 Observation.absent(
                     "code.event-log", "There is no event log.", subject=machine.label
@@ -247,10 +311,8 @@ def _event_log(seen: ExaminedMachine, cpu: tdx.Claims) -> None:
 def _compose(seen: ExaminedMachine, cpu: tdx.Claims) -> None:
     """Compare the served configuration with the measured hash of it."""
     machine = seen.machine
-    if not machine.layout and machine.app_compose is None:
-        return
     if machine.app_compose is None:
-        if machine.role != "compose-manager":
+        if _of_dstack(machine) and machine.role != "compose-manager":
             seen.observations.append(
                 Observation.absent(
                     "code.compose",
@@ -284,81 +346,41 @@ def _compose(seen: ExaminedMachine, cpu: tdx.Claims) -> None:
     )
 
 
-def _binding(seen: ExaminedMachine, report_data: bytes, question: Question) -> None:
-    machine = seen.machine
-    label = machine.label
-    nonce = question.nonce if question.nonce is not None else report_data[_NONCE]
+def _of_dstack(machine: Machine) -> bool:
+    """Whether a machine must show an event log and its application's configuration."""
+    return bool(machine.layout) and layout_of(machine.layout).dstack
 
-    def bind() -> Layout:
-        _agree(machine, nonce)
-        bound = Bound(
-            nonce=nonce,
-            key=machine.key,
-            tls_spki_sha256=machine.tls_spki_sha256,
-            actions_hash=machine.actions_hash,
+
+def _binding(
+    seen: ExaminedMachine, report_data: bytes, evidence: Evidence, question: Question
+) -> None:
+    if seen.machine.layout:
+        seen.layout, observations = examine_binding(
+            seen.machine,
+            report_data,
+            question.nonce,
+            question.nonce_by,
+            at=question.at,
+            live=evidence.live,
         )
-        return verify_report_data(machine.layout, report_data, bound)
-
-    seen.layout = _step(seen, bind)
-    if seen.layout is None:
-        return
-    seen.observations.append(
-        Observation.proven(
-            "binding.report-data",
-            f"All 64 bytes of report_data are the layout {seen.layout.id}: {seen.layout.text}.",
-            subject=label,
-            got=str(machine.key) if machine.key else None,
-        )
-    )
-    seen.observations.append(_nonce(question, nonce, label))
-
-
-def _nonce(question: Question, nonce: bytes, label: str) -> Observation:
-    if question.nonce_by == "evidence":
-        return Observation.absent(
-            "freshness.nonce",
-            "The quote carries a nonce, but nobody said which one was asked for.",
-            subject=label,
-        )
-    text = "The quote carries the nonce."
-    if question.nonce_by == "caller":
-        return Observation.proven("freshness.nonce", text, subject=label, got=nonce.hex())
-    return Observation.asserted(
-        "freshness.nonce",
-        f"{text} That it was the question's is the recorder's word.",
-        by="the recorder",
-        subject=label,
-        got=nonce.hex(),
-    )
-
-
-def _agree(machine: Machine, nonce: bytes) -> None:
-    """Refuse unsigned fields that contradict what is asked: present but wrong."""
-    if machine.nonce is not None and machine.nonce != nonce:
-        raise StaleEvidence(
-            "the evidence does not answer your question: it names another nonce",
-            id="freshness.nonce",
-            got=machine.nonce.hex(),
-            want=nonce.hex(),
-            hint="It is cached or recorded, and does not show which machine answers you now.",
-        )
-    if machine.public_key is not None and machine.key is not None:
-        address = address_of(machine.public_key)
-        if machine.key.algorithm != "ecdsa" or address != machine.key.identifier:
-            raise BindingMismatch(
-                "the public key beside the signing address is not the address's",
-                id="binding.report-data",
-                got=address.hex(),
-                want=machine.key.identifier.hex(),
+        seen.observations += observations
+    elif question.nonce_by == "caller" and seen.machine.azure is None and seen.machine.hcl is None:
+        seen.observations.append(
+            Observation.absent(
+                "freshness.nonce",
+                "Your nonce was compared with nothing: evidence that stands alone does not say "
+                "where it carries one.",
+                subject=seen.machine.label,
+                hint="Of an AMD report, name all 64 bytes in your policy (snp.report_data).",
             )
+        )
 
 
 def _gpus(seen: ExaminedMachine, evidence: Evidence, question: Question) -> nvidia.Claims | None:
     def verify() -> nvidia.Claims:
         parsed = nvidia.parse_evidence(seen.machine.gpus)
-        nonce = question.nonce
-        if nonce is None:
-            nonce = parsed.devices[0].report.requester_nonce
+        own = parsed.devices[0].report.requester_nonce
+        nonce = gpu_nonce(seen.machine, question.nonce, own=own)
         return nvidia.verify_evidence(
             parsed,
             evidence.nvidia_endorsements,

@@ -6,6 +6,17 @@ from teeverify.appraisal.rows import Parameter, Row
 
 __all__ = ["TDX_PARAMETERS", "TDX_ROWS"]
 
+_TCB_TOLERATED = ["ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded"]
+_TCB_GRACED = [
+    "OutOfDate",
+    "OutOfDateConfigurationNeeded",
+    "TDRelaunchAdvised",
+    "TDRelaunchAdvisedConfigurationNeeded",
+]
+_TCB_STATUSES = "|".join(["UpToDate", "SWHardeningNeeded", *_TCB_TOLERATED, *_TCB_GRACED])
+_ATTRIBUTES_FATAL = ["profiling", "reserved", "migratable", "service_td"]
+_ATTRIBUTES_WARNED = ["sept_ve_disable_missing", "pks", "kl", "perfmon"]
+_ATTRIBUTES = "|".join([*_ATTRIBUTES_FATAL, *_ATTRIBUTES_WARNED])
 _HASH = "[0-9a-fA-F]{96}"
 _FMSPC = "[0-9a-fA-F]{12}"
 _REGISTERS = {
@@ -21,6 +32,20 @@ _REGISTERS = {
 }
 
 TDX_ROWS: tuple[Row, ...] = (
+    Row(
+        id="tdx.tcb-status",
+        genuine="proven",
+        strict="proven",
+        floor="proven",
+        asks="Intel's TCB status, after convergence, is one of the accepted ones",
+    ),
+    Row(
+        id="tdx.attributes",
+        genuine="proven",
+        strict="proven",
+        floor="proven",
+        asks="the TD's attributes leave nobody a way in",
+    ),
     Row(
         id="tdx.xfam",
         genuine="proven",
@@ -50,7 +75,8 @@ TDX_ROWS: tuple[Row, ...] = (
         strict="proven",
         floor="proven",
         asks="Intel's data set is not older than tdx.min_evaluation_number; for an appraisal of "
-        "now, nor than the least number that ships with teeverify",
+        "now, nor than the least number that ships with teeverify, nor than was seen before; "
+        "with tdx.newest_standard and Intel's service at hand, nor than the standard one of today",
     ),
 )
 
@@ -67,6 +93,56 @@ def _register(name: str, what: str) -> Parameter:
 
 
 TDX_PARAMETERS: tuple[Parameter, ...] = (
+    Parameter(
+        name="tdx.accepted",
+        genuine=["UpToDate", "SWHardeningNeeded"],
+        strict=["UpToDate"],
+        asks="TCB statuses accepted as they are",
+        form=_TCB_STATUSES,
+    ),
+    Parameter(
+        name="tdx.tolerated",
+        genuine=_TCB_TOLERATED,
+        strict=[],
+        asks="TCB statuses accepted with a warning",
+        form=_TCB_STATUSES,
+    ),
+    Parameter(
+        name="tdx.graced",
+        genuine=_TCB_GRACED,
+        strict=[],
+        asks="TCB statuses accepted with a warning during the grace time",
+        form=_TCB_STATUSES,
+    ),
+    Parameter(
+        name="tdx.grace_days",
+        genuine=30,
+        strict=0,
+        item=int,
+        asks="days since the TCB date of the level that is missed",
+    ),
+    Parameter(
+        name="tdx.accepted_advisories",
+        genuine=[],
+        strict=[],
+        wish=True,
+        asks="advisory ids that you accept; with 'strict', what lets an accepted status pass "
+        "although it names advisories",
+    ),
+    Parameter(
+        name="tdx.attributes_refused",
+        genuine=_ATTRIBUTES_FATAL,
+        strict=[*_ATTRIBUTES_FATAL, *_ATTRIBUTES_WARNED],
+        asks="TD attributes that refuse",
+        form=_ATTRIBUTES,
+    ),
+    Parameter(
+        name="tdx.attributes_warned",
+        genuine=_ATTRIBUTES_WARNED,
+        strict=[],
+        asks="TD attributes that warn",
+        form=_ATTRIBUTES,
+    ),
     *(_register(name, what) for name, what in _REGISTERS.items()),
     Parameter(
         name="tdx.xfam",
@@ -100,6 +176,14 @@ TDX_PARAMETERS: tuple[Parameter, ...] = (
         item=int,
         wish=True,
         asks="the least number of Intel's data set (tcbEvaluationDataNumber)",
+    ),
+    Parameter(
+        name="tdx.newest_standard",
+        genuine=False,
+        strict=True,
+        item=bool,
+        asks="for an appraisal of now that may ask Intel: its list of data sets is needed, and "
+        "the data set must be at least the one that is the standard by now",
     ),
     Parameter(
         name="platform.fmspc_deny",

@@ -5,12 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from teeverify.encoding.strict import hex_bytes
 from teeverify.errors import ConfigurationError, MalformedEvidence
 
-__all__ = ["REGISTERS", "CodeReference", "Identity", "ReferenceValues", "toml_value"]
+__all__ = [
+    "REGISTERS",
+    "CodeReference",
+    "CompleteCode",
+    "Identity",
+    "KnownCode",
+    "ReferenceValues",
+    "complete_code",
+    "first_difference",
+    "toml_value",
+]
+
+CompleteCode: TypeAlias = frozenset[tuple[str, ...]]
 
 REGISTERS: Mapping[str, int] = {
     "mr_td": 48,
@@ -43,10 +55,64 @@ _AMD = ("measurement", "host_data", *(f"pcr{number}" for number in range(24)))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """The measurements of one verified machine, by register name, in lower-case hex."""
+    """The measurements of one verified machine.
+
+    Attributes:
+        role: What the machine is.
+        registers: The measurements by register name, in lower-case hex.
+        unmeasured: What runs and is known not to be in these registers; empty where that is not
+            known of anything.
+    """
 
     role: str
     registers: Mapping[str, str]
+    unmeasured: str = ""
+
+
+def complete_code(identities: Sequence[Identity]) -> CompleteCode:
+    """What must be equal for two sets of machines to run the same code (policy.md).
+
+    A register that also takes the machine's own name (RTMR3 of dstack's guests) counts only where
+    nothing else says what the measured loader loads.
+    """
+    return frozenset(
+        (one.role, *(f"{name} {one.registers[name]}" for name in _telling(one.registers)))
+        for one in identities
+        if one.role != "compose-manager"  # the model's own machine once more
+    )
+
+
+def _telling(registers: Mapping[str, str]) -> tuple[str, ...]:
+    """The registers that identify a machine's code."""
+    if "measurement" in registers:
+        return tuple(sorted(registers))
+    if registers.get("mr_config_id", "").strip("0"):
+        return (*_BASE, "mr_config_id")
+    hashes = tuple(name for name in ("compose_hash", "os_image_hash") if name in registers)
+    return (*_BASE, *hashes) if "compose_hash" in hashes else (*_BASE, "rtmr3")
+
+
+def first_difference(known: CompleteCode, fresh: CompleteCode) -> str:
+    """The first register that is another one, for people."""
+    gone, new = sorted(known - fresh), sorted(fresh - known)
+    for before, after in zip(gone, new, strict=False):
+        for old, other in zip(before, after, strict=False):
+            if old != other:
+                return f"{old[:32]}… then, {other[:32]}… now"
+    return f"{len(known)} kinds of machine then, {len(fresh)} now"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownCode:
+    """The code that an endpoint ran when it was first seen here, or when somebody accepted it.
+
+    Attributes:
+        code: The complete code identity.
+        since: The time, for people.
+    """
+
+    code: CompleteCode
+    since: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +142,12 @@ class CodeReference:
             # A launch with host data is one of a loader, which takes from there what it loads.
             # A paravisor (Azure) loads the system, and a virtual TPM measures it.
             on_top = [n for n in identity.registers if n == "host_data" or n.startswith("pcr")]
-            return tuple(n for n in ("measurement", *on_top) if n not in self.registers)
-        missing = [name for name in _BASE if name not in self.registers]
-        if not any(name in self.registers for name in _LOADED):
+            missing = [n for n in ("measurement", *on_top) if n not in self.registers]
+            return tuple([*missing, identity.unmeasured] if identity.unmeasured else missing)
+        # On Azure it is the virtual TPM that measures what was loaded.
+        quoted = [name for name in identity.registers if name.startswith("pcr")]
+        missing = [name for name in (*_BASE, *quoted) if name not in self.registers]
+        if not quoted and not any(name in self.registers for name in _LOADED):
             missing.append(" or ".join(_LOADED))
         return tuple(missing)
 

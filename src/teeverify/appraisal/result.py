@@ -18,7 +18,7 @@ from teeverify.encoding.sealed import Seal, Sealed
 from teeverify.errors import AppraisalFailed, ConfigurationError, TeeVerifyError
 from teeverify.roots.anchors import RootsKind
 
-__all__ = ["AttestationResult", "Claim", "Finding", "Tier"]
+__all__ = ["AttestationResult", "Claim", "Finding", "ReceiptTimes", "Tier"]
 
 Tier: TypeAlias = Literal["affirming", "warning", "contraindicated", "none"]
 _SCHEMA = "teeverify.result/1"
@@ -40,6 +40,47 @@ class Claim:
     outcome: Outcome
     text: str
     by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptTimes:
+    """When a receipt was made, and with what of today it was compared.
+
+    Attributes:
+        id: The receipt's id, in hex.
+        stated: When the answer had arrived, says its holder.
+        not_after: The earliest trusted timestamp, if there is one.
+        by: Whose timestamp that is.
+        compared_at: When it was compared with the endorsements of that time; ``None`` if it was
+            not.
+    """
+
+    id: str
+    stated: datetime
+    not_after: datetime | None
+    by: str | None
+    compared_at: datetime | None
+
+    @property
+    def sentence(self) -> str:
+        """Then and now, in two sentences."""
+        if self.not_after is None:
+            then = f"Made at {show_time(self.stated)}, says its holder."
+        else:
+            then = f"Made before {show_time(self.not_after)} (timestamp of {self.by})."
+        if self.compared_at is None:
+            return f"{then} Not compared with today's revocations."
+        return f"{then} Compared with the revocations of {show_time(self.compared_at)[:10]}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON shows it."""
+        return {
+            "id": self.id,
+            "stated": show_time(self.stated),
+            "not_after": None if self.not_after is None else show_time(self.not_after),
+            "by": self.by,
+            "compared_at": None if self.compared_at is None else show_time(self.compared_at),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +161,9 @@ class AttestationResult(Sealed):
         signer: The attested key, once the evidence binds one.
         identities: The measurements of the verified machines.
         model: The model, as far as it is known.
+        receipt: For a receipt: when it was made, and what it was compared with.
+        encrypts_to: The attested key that requests are encrypted to, with its kind, where the
+            appraiser's own client encrypts them.
     """
 
     summary: str
@@ -138,6 +182,8 @@ class AttestationResult(Sealed):
     signer: SigningKey | None
     identities: tuple[Identity, ...]
     model: str | None
+    receipt: ReceiptTimes | None = None
+    encrypts_to: tuple[str, bytes] | None = None
     seal: InitVar[Seal]
 
     def __post_init__(self, seal: Seal) -> None:
@@ -227,6 +273,7 @@ class AttestationResult(Sealed):
             "signer": _signer_dict(self.signer),
             "machines": [{"role": i.role, **i.registers} for i in self.identities],
             "model": self.model,
+            "receipt": None if self.receipt is None else self.receipt.to_dict(),
             "as_of": show_time(self.as_of),
             "verified_at": show_time(self.verified_at),
             "expires_at": show_time(self.expires_at) if self.expires_at else None,
@@ -244,6 +291,12 @@ class AttestationResult(Sealed):
     def __repr__(self) -> str:
         """The first sentence."""
         return f"<AttestationResult: {self.summary}>"
+
+    def _repr_html_(self) -> str:
+        """The card that notebooks show."""
+        from teeverify.render.html import render_card  # noqa: PLC0415 -- a face of this
+
+        return render_card(self)
 
     def __bool__(self) -> NoReturn:
         """Refuse: ``if result:`` would hide a warning or a refusal."""

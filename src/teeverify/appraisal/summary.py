@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from teeverify.appraisal.answer import SignedAnswer
 from teeverify.appraisal.evidence import Scope
 from teeverify.appraisal.examine import Examined, ExaminedMachine
+from teeverify.appraisal.held import held_in_short
 from teeverify.appraisal.observation import Outcome, Severity
 from teeverify.appraisal.policy import Policy
 from teeverify.appraisal.result import Finding, Tier
 from teeverify.binding import SigningKey
+from teeverify.encoding.text import printable
 from teeverify.errors import EXIT_POLICY, EXIT_UNDECIDED, EXIT_WRONG
 
 __all__ = ["summarise"]
@@ -26,6 +28,7 @@ _PROVES_NOTHING = (
 _SHOWN = 4
 _TOLD = ("answer.attested-later", "answer.signer-role", "tdx.tcb-status", "snp.min-tcb")
 _LONGEST_VALUE = 40
+_NOT_FETCHED = "not fetched: "
 _WEIGHTIEST = (
     "kind",
     "code.identity",
@@ -64,17 +67,20 @@ def summarise(  # noqa: PLR0913 -- everything that a result knows
     if exit_code == EXIT_WRONG:
         text = _refused(min(worst, key=_cause_first))
     elif exit_code == EXIT_UNDECIDED:
-        text = _undecided(worst)
+        text = _undecided(worst, examined.evidence.notes)
     elif exit_code == EXIT_POLICY:
         text = _refused_by_policy(policy, worst, findings)
     else:
         subject = _subject(examined, answer, scope)
         prefix["simulated"] += _PROVES_NOTHING
         if tier == "affirming":
-            text = f"Verified: {subject}, running code you listed ({_references(findings)})."
+            accepted = _accepted(examined)
+            text = f"Verified{accepted}: {subject}, running code you listed"
+            text += f" ({_references(findings)})."
         else:
             text = f"Genuine, but {_reservations(findings, policy, scope)}: {subject}."
             text += _unknown_code(findings)
+            text += _not_fetched(examined.evidence.notes)
         text += _readers(findings, scope)
     return prefix[examined.question.roots.kind] + text
 
@@ -110,10 +116,19 @@ def _refused(finding: Finding) -> str:
     return text
 
 
-def _undecided(findings: Sequence[Finding]) -> str:
+def _undecided(findings: Sequence[Finding], notes: Sequence[str]) -> str:
     first = findings[0]
     hint = " Try again, or pass --endorsements PATH." if not first.hint else ""
-    return f"Undecided: {_sentence(first)} Without it this is neither verified nor refuted.{hint}"
+    return (
+        f"Undecided: {_sentence(first)}{_not_fetched(notes)} Without it this is neither verified "
+        f"nor refuted.{hint}"
+    )
+
+
+def _not_fetched(notes: Sequence[str]) -> str:
+    """Why something could not be had, as a sentence; the first reason is enough."""
+    note = next((note for note in notes if note.startswith(_NOT_FETCHED)), None)
+    return "" if note is None else f" {note[:1].upper()}{printable(note[1:])[:200].rstrip('.')}."
 
 
 def _refused_by_policy(
@@ -147,26 +162,49 @@ def _subject(examined: Examined, answer: SignedAnswer | None, scope: Scope) -> s
     """Who signed what, in which machine."""
     speaking = _speaking(examined, answer)
     verified = [m for m in speaking if m.cpu is not None or m.snp is not None]
-    gpus = [d for m in speaking if m.gpus for d in m.gpus.devices]
-    cards = [d for d in gpus if d.device_type == "GPU"]
-    devices = ""
-    if cards:
-        kinds = sorted({f"{d.architecture} ({d.chip})" for d in cards})
-        plural = "GPUs" if len(cards) > 1 else "GPU"
-        devices = f"{len(cards)} genuine NVIDIA {' and '.join(kinds)} {plural}"
+    devices = _devices_words(speaking)
     machine = _machine_words(verified)
-    machine = " with ".join(part for part in (machine, devices) if part)
+    if machine and devices and not _tied(speaking):
+        machine = f"{machine}, and {devices} answered the same nonce"
+    else:
+        machine = " with ".join(part for part in (machine, devices) if part)
     if scope == "evidence":
         return f"this is evidence of {machine or 'a component'}"
-    key = answer.signer.short if answer and answer.signer else _bound_key(examined)
     if scope == "answer":
-        known = any(
-            o.id == "request.bound" and o.outcome is not Outcome.ABSENT
-            for o in (answer.observations if answer else ())
-        )
-        what = "this answer to this request" if known else "this answer (to a request not given)"
+        key = answer.signer.short if answer and answer.signer else "none"
+        what = f"this answer{_to_request(answer)}"
         return f"{what} was signed by key {key} of {machine}"
-    return f"key {key} is held by {machine}"
+    return f"{held_in_short(speaking)} is held by {machine}"
+
+
+def _devices_words(machines: Sequence[ExaminedMachine]) -> str:
+    """The GPUs and switches of machines, as they are certified."""
+    found = [device for m in machines if m.gpus for device in m.gpus.devices]
+    parts = []
+    for kind in ("GPU", "NVSwitch"):
+        of_kind = [device for device in found if device.device_type == kind]
+        if of_kind:
+            names = " and ".join(sorted({f"{d.architecture} ({d.chip})" for d in of_kind}))
+            plural = {"GPU": "GPUs", "NVSwitch": "NVSwitches"}[kind] if len(of_kind) > 1 else kind
+            parts.append(f"{len(of_kind)} genuine NVIDIA {names} {plural}")
+    return " and ".join(parts)
+
+
+def _tied(machines: Sequence[ExaminedMachine]) -> bool:
+    """Whether more than an equal nonce ties the GPUs to the CPU evidence beside them."""
+    links = {m.layout.gpu_link for m in machines if m.gpus and m.layout is not None}
+    return bool(links) and not links & {"none", "same-nonce"}
+
+
+def _to_request(answer: SignedAnswer | None) -> str:
+    """What line 1 says of the request: no more than what was proven of it."""
+    seen = answer.observations if answer else ()
+    outcomes = {o.outcome for o in seen if o.id == "request.bound"}
+    if outcomes == {Outcome.PROVEN}:
+        return " to this request"
+    if Outcome.ASSERTED in outcomes:
+        return ""  # what the endpoint says of the request is among the reservations
+    return " (to a request not given)"
 
 
 def _speaking(examined: Examined, answer: SignedAnswer | None) -> Sequence[ExaminedMachine]:
@@ -199,11 +237,6 @@ def _bound(examined: Examined) -> SigningKey | None:
     return roles.get("model") or roles.get("gateway")
 
 
-def _bound_key(examined: Examined) -> str:
-    key = _bound(examined)
-    return key.short if key else "none"
-
-
 def _references(findings: Sequence[Finding]) -> str:
     names = [f.got for f in findings if f.id == "code.identity" and f.got]
     return ", ".join(dict.fromkeys(names))
@@ -217,7 +250,11 @@ def _reservations(findings: Sequence[Finding], policy: Policy, scope: Scope) -> 
     """What keeps it from 'Verified', the weightiest first."""
     reasons = []
     if scope == "evidence":
-        answered = any(f.id == "azure.nonce" and f.outcome is Outcome.PROVEN for f in findings)
+        proven = {f.id for f in findings if f.outcome is Outcome.PROVEN}
+        shown = {f.id for f in findings}
+        answered = "azure.nonce" in proven or (
+            "gpu.nonce" in proven and "freshness.nonce" not in shown
+        )
         lacking = "no key or answer" if answered else "nothing: no nonce, key or answer"
         reasons.append(f"tied to {lacking} of yours")
         device = _warned(findings, "gpu.device")
@@ -259,12 +296,25 @@ def _said_by_others(findings: Sequence[Finding], scope: Scope) -> list[str]:
         reasons.append("no nonce of yours shows when the evidence was made")
     bound = next((f for f in findings if f.id == "endpoint.bound"), None)
     if scope == "endpoint" and bound is not None and bound.outcome is Outcome.ABSENT:
-        reasons.append(
-            "nothing shows that the endpoint is this machine: only answers signed by its key count"
+        unsigned = any(f.id == "answer.unsigned" for f in findings)
+        counts = (
+            "answers carry no signature, so only a connection to its keys counts"
+            if unsigned
+            else "only answers signed by its key count"
         )
+        reasons.append(f"nothing shows that the endpoint is this machine: {counts}")
     if scope == "answer" and _warned(findings, "request.bound"):
-        reasons.append(_request_reason(findings))
+        holder = any(f.id == "receipt.time" for f in findings)
+        reasons.append(_request_reason(findings, "holder" if holder else "endpoint"))
     return reasons
+
+
+def _accepted(examined: Examined) -> str:
+    """A status that is not up to date, which a policy on top of ``strict`` lists by name."""
+    named = sorted(
+        {m.cpu.tcb_status.value for m in examined.machines if m.cpu is not None} - {"UpToDate"}
+    )
+    return f", on firmware whose status you accept by name ({', '.join(named)})" if named else ""
 
 
 def _lower(message: str) -> str:
@@ -280,11 +330,11 @@ def _code_reason(finding: Finding) -> str:
     return _lower(finding.message)
 
 
-def _request_reason(findings: Sequence[Finding]) -> str:
+def _request_reason(findings: Sequence[Finding], by: str) -> str:
     found = next(f for f in findings if f.id == "request.bound")
     if found.outcome is Outcome.ABSENT:
         return "the request was not given, so nothing shows what was asked"
-    return "that the request was this one is the endpoint's word"
+    return f"that the request was this one is the {by}'s word"
 
 
 def _recorded(findings: Sequence[Finding]) -> str:
@@ -303,7 +353,7 @@ def _recorded(findings: Sequence[Finding]) -> str:
 
 def _readers(findings: Sequence[Finding], scope: Scope) -> str:
     """Who else could read the prompt, unless that was shown to be nobody."""
-    channel = [f for f in findings if f.claim == "channel"]
+    channel = [f for f in findings if f.id in ("endpoint.bound", "confidential.request")]
     if scope == "evidence" or any(f.outcome is Outcome.PROVEN for f in channel):
         return ""
     return " Whoever ends the TLS connection could read the request."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from teeverify.crypto.ethereum import checksum_address
@@ -11,7 +11,7 @@ from teeverify.errors import MalformedEvidence
 
 __all__ = ["KeyAlgorithm", "SigningKey"]
 
-KeyAlgorithm: TypeAlias = Literal["ecdsa", "ed25519"]
+KeyAlgorithm: TypeAlias = Literal["ecdsa", "ed25519", "rsa-pss"]
 _IDENTIFIER_BYTES = {"ecdsa": 20, "ed25519": 32}
 
 
@@ -20,12 +20,14 @@ class SigningKey:
     """A response-signing key by its algorithm and identifier.
 
     Attributes:
-        algorithm: ``ecdsa`` (secp256k1, EIP-191) or ``ed25519``.
-        identifier: The 20-byte Ethereum address, or the 32-byte raw public key.
+        algorithm: ``ecdsa`` (secp256k1), ``ed25519``, or ``rsa-pss``, which no report can claim.
+        identifier: The 20-byte Ethereum address, the 32-byte raw public key, or the Keccak-256 of
+            an RSA key's SubjectPublicKeyInfo.
     """
 
     algorithm: KeyAlgorithm
     identifier: bytes
+    _spelt: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
     def parse(cls, algorithm: str, address: str, *, id: str, field: str) -> SigningKey:
@@ -51,9 +53,12 @@ class SigningKey:
 
     def __str__(self) -> str:
         """The spelling of the field: EIP-55 address, or hex of the public key."""
-        if self.algorithm == "ecdsa":
-            return checksum_address(self.identifier)
-        return self.identifier.hex()
+        if not self._spelt:  # a hash of its own, and asked for often
+            address = self.algorithm == "ecdsa"
+            self._spelt.append(
+                checksum_address(self.identifier) if address else self.identifier.hex()
+            )
+        return self._spelt[0]
 
     @property
     def short(self) -> str:

@@ -6,7 +6,7 @@ recorder's word until something proves it.
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -15,11 +15,13 @@ from teeverify.appraisal.evidence import Evidence
 from teeverify.clock import parse_time
 from teeverify.encoding.fields import JsonObject
 from teeverify.endorsements import read_exchanges, read_file
+from teeverify.endorsements.exchanges import Exchange
 from teeverify.errors import ConfigurationError, MalformedEvidence
 from teeverify.providers.dialect import Dialect, Recorded
 from teeverify.providers.registry import dialect_for
+from teeverify.providers.routes import fill
 
-__all__ = ["load_capture"]
+__all__ = ["load_capture", "recorded_report"]
 
 _ID = "capture"
 
@@ -36,7 +38,9 @@ def load_capture(folder: Path, *, dialect: str | None = None) -> Evidence:
         MalformedEvidence: A file does not have the form it must have.
     """
     manifest = JsonObject.parse(read_file(folder / "manifest.json"), path="manifest", id=_ID)
-    chosen, recorded = _report(folder, dialect)
+    chosen, recorded = recorded_report(folder, dialect)
+    intel, gpus = tdx.Endorsements.load(folder), nvidia.Endorsements.load(folder)
+    inside = chosen.enclosed(recorded.body)
     return Evidence(
         kind="endpoint",
         provider=chosen.id,
@@ -45,9 +49,11 @@ def load_capture(folder: Path, *, dialect: str | None = None) -> Evidence:
         requested_model=manifest.text("model") if "model" in manifest else None,
         nonce=manifest.hex("nonce_hex", 32) if "nonce_hex" in manifest else None,
         recorded_at=_recorded_at(manifest),
-        tdx_endorsements=tdx.Endorsements.load(folder),
+        tdx_endorsements=intel if inside.tdx is None else tdx.Endorsements.union(intel, inside.tdx),
         snp_endorsements=_of_amd(folder),
-        nvidia_endorsements=nvidia.Endorsements.load(folder),
+        nvidia_endorsements=gpus
+        if inside.nvidia is None
+        else nvidia.Endorsements.union(gpus, inside.nvidia),
     )
 
 
@@ -71,19 +77,31 @@ def _recorded_at(manifest: JsonObject) -> datetime | None:
         ) from None
 
 
-def _report(folder: Path, dialect: str | None) -> tuple[Dialect, Recorded]:
-    """The exchange that is the provider's report, and the dialect it is in."""
+def recorded_report(folder: Path, dialect: str | None) -> tuple[Dialect, Recorded]:
+    """The exchange that is the provider's report, and the dialect it is in.
+
+    Raises:
+        ConfigurationError: The directory cannot be read, or there is no such dialect.
+        MalformedEvidence: There is not exactly one report in it.
+    """
+    exchanges = [exchange for exchange in read_exchanges(folder) if exchange.ok]
     found: list[tuple[Dialect, Recorded]] = []
-    for exchange in read_exchanges(folder):
+    for exchange in exchanges:
         known = dialect_for(exchange.host, dialect)
-        if known is None or exchange.path != known.report_path or not exchange.ok:
+        names = None if known is None else _names(known, exchange.path, named=dialect is not None)
+        if known is None or names is None:
             continue
-        spki = exchange.peer_spki
         recorded = Recorded(
             path=exchange.path,
             query=exchange.query,
             body=exchange.body(),
-            peer_spki_sha256=hashlib.sha256(spki).digest() if spki else None,
+            peer_spki_sha256=exchange.peer_spki_sha256,
+            host=exchange.host,
+            beside={
+                name: answer.body()
+                for name, template in known.beside.items()
+                for answer in _beside(exchanges, exchange.host, fill(template, names))
+            },
         )
         found.append((known, recorded))
     if len(found) != 1:
@@ -96,3 +114,28 @@ def _report(folder: Path, dialect: str | None) -> tuple[Dialect, Recorded]:
             hint="Name the dialect with --dialect; 'teeverify providers' lists them.",
         )
     return found[0]
+
+
+def _names(known: Dialect, path: str, *, named: bool) -> dict[str, str] | None:
+    """The named segments of a report's path; ``None`` where it is another path.
+
+    Whoever names the dialect may have asked an endpoint whose routes lie below a path of its own.
+    """
+    starts = [index for index, each in enumerate(path) if each == "/"] if named else [0]
+    found = (known.holes(path[start:]) for start in starts)
+    return next((names for names in found if names is not None), None)
+
+
+def _beside(exchanges: Sequence[Exchange], host: str, path: str) -> list[Exchange]:
+    """The answer of a further route of the same host; two of them would be two truths."""
+    found = [each for each in exchanges if (each.host, each.path) == (host, path)]
+    if len(found) > 1:
+        raise MalformedEvidence(
+            "the directory holds several answers of one route that belongs to the report",
+            id=_ID,
+            field="exchanges",
+            got=path[:80],
+            need="at most 1",
+            have=len(found),
+        )
+    return found

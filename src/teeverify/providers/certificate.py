@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
-from teeverify.crypto.certificates import parse_pem_chain
+from teeverify.crypto.certificates import parse_certificate, parse_pem_chain
 
-__all__ = ["spki_sha256_of_pem"]
+__all__ = ["spki_sha256_of_der", "spki_sha256_of_pem"]
 
 
 def spki_sha256_of_pem(pem: str) -> bytes:
@@ -17,3 +17,13 @@ def spki_sha256_of_pem(pem: str) -> bytes:
     """
     chain = parse_pem_chain(pem, id="endpoint.bound", what="the report's TLS certificate")
     return hashlib.sha256(chain[0].spki).digest()
+
+
+def spki_sha256_of_der(der: bytes) -> bytes:
+    """SHA-256 of the SubjectPublicKeyInfo of a certificate.
+
+    Raises:
+        MalformedEvidence: It is no certificate.
+    """
+    certificate = parse_certificate(der, id="endpoint.bound", what="the report's TLS certificate")
+    return hashlib.sha256(certificate.spki).digest()

@@ -1,26 +1,39 @@
-"""Examine one answer: signature, exact bytes, request, end."""
+"""Examine one answer with the signed texts of the proxies: signature, exact bytes, request, end."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import json
+from collections.abc import Callable
+from functools import partial
 
 from teeverify.appraisal.answer import SignedAnswer
 from teeverify.appraisal.observation import Observation
-from teeverify.errors import ResponseNotVerified, TeeVerifyError
-from teeverify.responses.body import Body, read_body, requested_model
-from teeverify.responses.diagnosis import diagnose
-from teeverify.responses.signed_text import SignedText, parse_signature, verify_signed_text
-
-__all__ = ["examine_answer"]
-
-_CALLER_CHOOSES = (
-    "the endpoint: in this dialect whoever calls the enclave may choose the request hash"
+from teeverify.encoding.strict import json_value
+from teeverify.errors import MalformedEvidence, ResponseNotVerified, TeeVerifyError
+from teeverify.responses.body import read_body, requested_model
+from teeverify.responses.form import Context, Form, Given, complete, mismatch, request_hash
+from teeverify.responses.signed_text import (
+    NO_KEYS,
+    KnownKeys,
+    SignedText,
+    parse_signature,
+    recover_signature,
+    verify_signed_text,
 )
+
+__all__ = ["PHALA_TEXT", "TEXT", "ZEROG_TEXT", "examine_answer"]
 
 
 def examine_answer(
-    *, signature: bytes | str | None, answer: bytes | None, request: bytes | None
+    *,
+    signature: bytes | str | None,
+    answer: bytes | None,
+    request: bytes | None,
+    form: Form | None = None,
+    keys: KnownKeys = NO_KEYS,
+    context: Context | None = None,
 ) -> SignedAnswer:
     """Examine a signature, the answer's exact bytes, and the request's.
 
@@ -28,13 +41,35 @@ def examine_answer(
         signature: The signature endpoint's answer.
         answer: The answer's bytes exactly as received.
         request: The request's bytes exactly as sent.
+        form: The dialect's form of signed answers; :data:`TEXT` unless given.
+        keys: Public keys that are known already, so that none need be recovered.
+        context: What else is known of the exchange, for forms that sign it.
 
     Returns:
         What was seen; what is wrong is an observation in it.
     """
-    body = read_body(answer) if answer is not None else None
-    model = requested_model(request) if request is not None else None
-    if signature is None:
+    given = Given(
+        signature=signature,
+        answer=answer,
+        request=request,
+        keys=keys,
+        context=context or Context(),
+    )
+    return (form or TEXT).examine(given)
+
+
+def _examine(
+    given: Given, *, read: Callable[[bytes | str], SignedText], also: str | None
+) -> SignedAnswer:
+    """Examine an exchange whose signed text was fetched from a route of its own.
+
+    Args:
+        given: The exchange.
+        read: Reads the route's answer.
+        also: Name of the serialisation that this dialect signs in place of what it sends, if any.
+    """
+    model = requested_model(given.request) if given.request is not None else None
+    if given.signature is None:
         error = ResponseNotVerified(
             "no signature covers this answer",
             id="answer.signature",
@@ -42,23 +77,29 @@ def examine_answer(
         )
         return SignedAnswer(observations=(Observation.failed(error),), signer=None)
     try:
-        signed = parse_signature(signature)
-        signer = verify_signed_text(signed)
+        signed = read(given.signature)
+        signer = verify_signed_text(signed, given.keys)
     except TeeVerifyError as error:
         return SignedAnswer(
-            observations=(Observation.failed(error), _request(None, request)),
+            observations=(
+                Observation.failed(error),
+                request_hash(None, given.request, response_hash=""),
+            ),
             signer=None,
             requested_model=model,
         )
+    signed_form = _serialised_as_signed(signed, given.answer) if also else None
+    answer = given.answer if signed_form is None else signed_form
+    body = read_body(answer) if answer is not None else None
     observations = (
         Observation.proven(
             "answer.signature",
-            f"Signed by {signed.key.short} ({signed.key.algorithm}).",
-            got=str(signed.key),
+            f"Signed by {signer.short} ({signer.algorithm}).",
+            got=str(signer),
         ),
-        _hash_equal(signed, answer),
-        _complete(body),
-        _request(signed, request),
+        _hash_equal(signed, given.answer, signed_form, also or ""),
+        complete(body),
+        request_hash(signed.request_sha256, given.request, response_hash=signed.response_sha256),
     )
     return SignedAnswer(
         observations=observations,
@@ -70,13 +111,43 @@ def examine_answer(
         created=body.created if body else None,
         size=None if answer is None else len(answer),
         sha256=None if answer is None else hashlib.sha256(answer).hexdigest(),
+        signed_form=signed_form,
     )
 
 
-def _hash_equal(signed: SignedText, answer: bytes | None) -> Observation:
+def _serialised_as_signed(signed: SignedText, answer: bytes | None) -> bytes | None:
+    """The answer as Python's ``json.dumps`` writes it, where that, and not what came, was signed.
+
+    Phala's proxy hashes ``json.dumps(answer)`` and sends the same answer as compact JSON. What is
+    returned has exactly the signed hash, so it is what may be believed; what came is only its
+    rendering.
+    """
+    if answer is None or hashlib.sha256(answer).hexdigest() == signed.response_sha256:
+        return None
+    try:
+        value = json_value(answer, field="answer", id="response.hash-equal")
+    except MalformedEvidence:
+        return None
+    if not isinstance(value, dict):
+        return None
+    text = json.dumps(value).encode("ascii")
+    return text if hashlib.sha256(text).hexdigest() == signed.response_sha256 else None
+
+
+def _hash_equal(
+    signed: SignedText, answer: bytes | None, signed_form: bytes | None, name: str
+) -> Observation:
     if answer is None:
         return Observation.absent(
             "response.hash-equal", "The answer's bytes were not given (--answer)."
+        )
+    if signed_form is not None:
+        return Observation.proven(
+            "response.hash-equal",
+            f"What was signed is {name} of this answer, not the bytes that came; the signed form "
+            "is what is handed over and kept.",
+            got=signed.response_sha256,
+            concern=True,
         )
     digest = hashlib.sha256(answer).hexdigest()
     if hmac.compare_digest(digest, signed.response_sha256):
@@ -86,61 +157,25 @@ def _hash_equal(signed: SignedText, answer: bytes | None) -> Observation:
             got=digest,
         )
     return Observation.failed(
-        _mismatch("answer", answer, digest, signed.response_sha256, signed.request_sha256)
+        mismatch("answer", answer, digest, signed.response_sha256, signed.request_sha256)
     )
 
 
-def _request(signed: SignedText | None, request: bytes | None) -> Observation:
-    if request is None:
-        return Observation.absent("request.bound", "The request was not given (--request).")
-    if signed is None:
-        return Observation.absent("request.bound", "Not reached: the signature did not verify.")
-    digest = hashlib.sha256(request).hexdigest()
-    if hmac.compare_digest(digest, signed.request_sha256):
-        return Observation.asserted(
-            "request.bound",
-            f"{len(request)} bytes, exactly those whose hash was signed; that the enclave read "
-            "this request is the endpoint's word.",
-            by=_CALLER_CHOOSES,
-            got=digest,
-        )
-    return Observation.failed(
-        _mismatch("request", request, digest, signed.request_sha256, signed.response_sha256)
-    )
+_PROXIES = "EIP-191 (secp256k1, low-S) or Ed25519 over [model:]sha256(request):sha256(answer)"
 
-
-def _mismatch(what: str, raw: bytes, digest: str, want: str, other: str) -> ResponseNotVerified:
-    difference = diagnose(raw, want)
-    if digest == other:
-        hint = "Request and answer were given in each other's place."
-    elif difference is not None:
-        hint = f"They differ {difference}."
-    else:
-        hint = "Give the exact bytes as received, not text copied from a screen."
-    return ResponseNotVerified(
-        f"the signature is real but belongs to another {what}: it signs sha256 {want[:8]}…, "
-        f"yours is {digest[:8]}…",
-        id="response.hash-equal" if what == "answer" else "request.bound",
-        got=digest,
-        want=want,
-        hint=hint,
-    )
-
-
-def _complete(body: Body | None) -> Observation:
-    if body is None:
-        return Observation.absent("answer.complete", "The answer's bytes were not given.")
-    if body.complete:
-        how = "The stream ran to its end." if body.form == "stream" else "One whole JSON answer."
-        return Observation.proven("answer.complete", how)
-    if body.form == "stream":
-        error = ResponseNotVerified(
-            "the stream broke off before its end",
-            id="answer.complete",
-            want="data: [DONE] and a blank line",
-            hint="What was signed is a part of an answer; ask again.",
-        )
-        return Observation.failed(error)
-    return Observation.absent(
-        "answer.complete", "The answer is neither a stream of events nor one JSON object."
-    )
+TEXT = Form(
+    id="text",
+    signs=f"{_PROXIES}, the exact bytes",
+    examine=partial(_examine, read=parse_signature, also=None),
+)
+PHALA_TEXT = Form(
+    id="phala-text",
+    signs=f"{_PROXIES}; of plain answers, Python's json.dumps of what is sent",
+    examine=partial(_examine, read=parse_signature, also="Phala's own serialisation (json.dumps)"),
+)
+ZEROG_TEXT = Form(
+    id="0g-text",
+    signs="EIP-191 over sha256(request):sha256(answer); the signer is recovered where none is "
+    "named",
+    examine=partial(_examine, read=recover_signature, also=None),
+)

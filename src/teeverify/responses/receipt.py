@@ -1,9 +1,9 @@
-"""The file of a receipt, ``teeverify.receipt/0``: read strictly, and believed in nothing.
+"""The file of a receipt, ``teeverify.receipt/1``: what it holds, and how it is written.
 
-A first form, which later versions need not read. ``core`` names every part by its SHA-256,
-``attachments`` holds the parts, and ``informative`` is its maker's view, which no verdict uses.
-``receipt_id`` is the SHA-256 of ``core`` and ``informative``: it finds accidents, for whoever
-changes a receipt can compute it anew. What a receipt proves is proved by the parts alone.
+``core`` names every part by its SHA-256 and ``attachments`` holds the parts. ``receipt_id`` is the
+SHA-256 of ``core`` in its canonical form (RFC 8785). ``timestamps`` are about that id and may be
+added by anyone later; ``informative`` is the maker's view, which no verdict uses. What a receipt
+proves is proved by its parts alone. :mod:`teeverify.responses.receipt_reader` reads it.
 """
 
 from __future__ import annotations
@@ -11,26 +11,40 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any
 
-from teeverify.clock import UTC, parse_time
-from teeverify.encoding.fields import JsonObject
-from teeverify.encoding.strict import MAX_JSON_BYTES, hex_bytes
-from teeverify.errors import ConfigurationError, MalformedEvidence
+from teeverify.clock import UTC
+from teeverify.encoding.jcs import canonical_json
+from teeverify.encoding.strict import MAX_JSON_BYTES
+from teeverify.errors import ConfigurationError
 
-__all__ = ["SCHEMA", "Kept", "ReceiptFile", "is_receipt", "read_receipt", "write_receipt"]
+__all__ = [
+    "ATTACHMENTS_SCHEMA",
+    "NOTICE",
+    "SCHEMA",
+    "Challenge",
+    "Http",
+    "Kept",
+    "ReceiptFile",
+    "core_hash",
+    "core_of",
+    "shared_parts",
+    "write_attachments",
+    "write_receipt",
+]
 
-SCHEMA = "teeverify.receipt/0"
-_ID = "receipt"
-_MAX_PARTS = 128
-_MEMBERS = {"schema", "receipt_id", "core", "attachments", "informative"}
-_CORE = {"dialect", "endpoint", "attestation", "endorsements", "answer"}
-_ATTESTATION = {"path", "query", "nonce", "attested_at", "report"}
-_ENDORSEMENTS = {"tdx", "nras", "jwks"}
-_ANSWER = {"answered_at", "request", "response", "signature"}
+SCHEMA = "teeverify.receipt/1"
+ATTACHMENTS_SCHEMA = "teeverify.attachments/1"
+ID = "receipt"
+NOTICE = (
+    "Believe nothing in this file: run 'teeverify verify' on it, under your own policy. It can "
+    "show that a genuine machine signed this answer, never that the answer is true. Its holder "
+    "chose which answers to show, may withhold the question, and dates it as he likes unless a "
+    "timestamp bounds it; platform and device ids in it are linkable."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +66,46 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Http:
+    """The HTTP exchange around the answer: asserted, unless the dialect signs it.
+
+    Attributes:
+        method: Method of the request.
+        target: Path and query as sent.
+        status: Status of the answer.
+        request_type: Content type of the request.
+        response_type: Content type of the answer.
+    """
+
+    method: str | None = None
+    target: str | None = None
+    status: int | None = None
+    request_type: str | None = None
+    response_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Challenge:
+    """What the asker chose, with what shows that it was not chosen earlier.
+
+    Attributes:
+        nonce: The nonce that the evidence must carry.
+        nonce_random: The random part from which the nonce was derived, where it was.
+        challenge: The value that the signed statement must name, in dialects that have one.
+        challenge_random: Its random part.
+        beacon: The public, formerly unpredictable value in both.
+        beacon_source: Where that value can be found again.
+    """
+
+    nonce: bytes
+    nonce_random: bytes | None = None
+    challenge: bytes | None = None
+    challenge_random: bytes | None = None
+    beacon: bytes | None = None
+    beacon_source: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptFile:
     """What a receipt holds. Nothing here is verified; times are its holder's word.
 
@@ -61,15 +115,25 @@ class ReceiptFile:
         path: Path of the report's route.
         query: What was asked of it.
         nonce: The nonce that the evidence must carry.
+        challenge: The rest of what the asker chose.
         attested_at: When the evidence arrived.
         report: The report's exact bytes.
+        peer_spki_sha256: Fingerprint of the TLS key on the connection on which it came.
         tdx: Intel's collateral beside the report, each in dcap-qvl's JSON form.
+        snp: AMD's certificates and lists beside it, each in DER.
         nras: Answers of NVIDIA's service beside the report.
         jwks: Lists of its keys.
+        rims: NVIDIA's reference manifests, each with its id.
+        ocsp: Answers of NVIDIA's OCSP responder.
+        crls: NVIDIA's revocation lists.
         answered_at: When the answer had arrived.
         request: The request's exact bytes, or their hash.
         response: The answer's exact bytes, or their hash.
-        signature: What the signature route returned.
+        signature: What the signature route returned; ``None`` where only the channel
+            authenticated the answer, which a receipt cannot show.
+        opening: What opens an encrypted answer: an ephemeral secret or a blinding key.
+        http: The HTTP exchange around the answer.
+        timestamps: RFC 3161 tokens over the receipt's id.
         informative: The maker's view.
     """
 
@@ -78,75 +142,115 @@ class ReceiptFile:
     path: str
     query: Mapping[str, str]
     nonce: bytes
+    challenge: Challenge | None = None
     attested_at: datetime
     report: bytes
+    peer_spki_sha256: bytes | None = None
     tdx: tuple[bytes, ...] = ()
+    snp: tuple[bytes, ...] = ()
     nras: tuple[bytes, ...] = ()
     jwks: tuple[bytes, ...] = ()
+    rims: tuple[tuple[str, bytes], ...] = ()
+    ocsp: tuple[bytes, ...] = ()
+    crls: tuple[bytes, ...] = ()
     answered_at: datetime
     request: Kept
     response: Kept
-    signature: bytes
+    signature: bytes | None
+    opening: bytes | None = None
+    http: Http = field(default_factory=Http)
+    timestamps: tuple[bytes, ...] = ()
     informative: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def digest(self) -> bytes:
+        """The hash of its core: the receipt's id, and what timestamps are of."""
+        return core_hash(core_of(self))
 
-def is_receipt(value: object) -> bool:
-    """Whether decoded JSON says that it is a receipt of any version."""
-    schema = value.get("schema") if isinstance(value, dict) else None
-    return isinstance(schema, str) and schema.startswith("teeverify.receipt/")
 
-
-def write_receipt(receipt: ReceiptFile, *, bodies: bool) -> bytes:
-    """Write a receipt.
-
-    Args:
-        receipt: What it holds.
-        bodies: Whether the bytes of request and answer go with it, or their hashes only.
+def core_hash(core: Mapping[str, Any]) -> bytes:
+    """The hash of a core in its canonical form: a receipt's id.
 
     Raises:
-        ConfigurationError: It would be larger than what is read again.
+        MalformedEvidence: The core has no canonical form.
     """
-    attachments: dict[str, str] = {}
+    return hashlib.sha256(canonical_json(core, field="receipt.core", id=ID)).digest()
 
-    def keep(raw: bytes) -> str:
-        digest = hashlib.sha256(raw).hexdigest()
-        attachments[digest] = base64.b64encode(raw).decode("ascii")
-        return digest
 
-    core = {
+def core_of(receipt: ReceiptFile) -> dict[str, Any]:
+    """The core: every part by its hash, and what was asked and when."""
+    challenge = receipt.challenge or Challenge(nonce=receipt.nonce)
+    return {
         "dialect": receipt.dialect,
-        "endpoint": receipt.endpoint,
+        "challenge": {
+            "nonce": receipt.nonce.hex(),
+            "nonce_random": _hex(challenge.nonce_random),
+            "challenge": _hex(challenge.challenge),
+            "challenge_random": _hex(challenge.challenge_random),
+            "beacon": _hex(challenge.beacon),
+            "beacon_source": challenge.beacon_source,
+        },
         "attestation": {
+            "endpoint": receipt.endpoint,
             "path": receipt.path,
             "query": dict(receipt.query),
-            "nonce": receipt.nonce.hex(),
             "attested_at": _moment(receipt.attested_at),
-            "report": keep(receipt.report),
+            "report": _name(receipt.report),
+            "peer_spki_sha256": _hex(receipt.peer_spki_sha256),
         },
         "endorsements": {
-            "tdx": [keep(raw) for raw in receipt.tdx],
-            "nras": [keep(raw) for raw in receipt.nras],
-            "jwks": [keep(raw) for raw in receipt.jwks],
+            **{
+                name: [_name(raw) for raw in getattr(receipt, name)]
+                for name in ("tdx", "snp", "nras", "jwks", "ocsp", "crls")
+            },
+            "rims": [{"id": name, "file": _name(raw)} for name, raw in receipt.rims],
         },
         "answer": {
             "answered_at": _moment(receipt.answered_at),
             "request": receipt.request.sha256.hex(),
             "response": receipt.response.sha256.hex(),
-            "signature": keep(receipt.signature),
+            "signature": None if receipt.signature is None else _name(receipt.signature),
+            "opening": None if receipt.opening is None else _name(receipt.opening),
+            "method": receipt.http.method,
+            "target": receipt.http.target,
+            "status": receipt.http.status,
+            "request_type": receipt.http.request_type,
+            "response_type": receipt.http.response_type,
         },
     }
-    for kept in (receipt.request, receipt.response):
-        if bodies and kept.raw is not None:
-            keep(kept.raw)
-    informative = dict(receipt.informative)
+
+
+def write_receipt(
+    receipt: ReceiptFile, *, bodies: bool, without: Collection[bytes] = (), indent: int | None = 1
+) -> bytes:
+    """Write a receipt.
+
+    Args:
+        receipt: What it holds.
+        bodies: Whether the bytes of request and answer go with it, or their hashes only.
+        without: Hashes of parts to leave out, because many receipts share them elsewhere.
+        indent: As :func:`json.dumps` takes it.
+
+    Raises:
+        ConfigurationError: It would be larger than what is read again.
+    """
+    core = core_of(receipt)
+    parts = [*shared_parts(receipt), receipt.signature, receipt.opening, *receipt.timestamps]
+    if bodies:
+        parts += [receipt.request.raw, receipt.response.raw]
     value = {
         "schema": SCHEMA,
-        "receipt_id": _receipt_id(core, informative),
+        "receipt_id": core_hash(core).hex(),
         "core": core,
-        "attachments": attachments,
-        "informative": informative,
+        "attachments": _attachments(
+            part
+            for part in parts
+            if part is not None and hashlib.sha256(part).digest() not in without
+        ),
+        "timestamps": [_name(token) for token in receipt.timestamps],
+        "informative": {**receipt.informative, "notice": NOTICE},
     }
-    text = json.dumps(value, indent=1, ensure_ascii=True).encode("ascii") + b"\n"
+    text = json.dumps(value, indent=indent, ensure_ascii=True).encode("ascii") + b"\n"
     if len(text) > MAX_JSON_BYTES:
         raise ConfigurationError(
             "the receipt would be too large to be read again",
@@ -158,178 +262,37 @@ def write_receipt(receipt: ReceiptFile, *, bodies: bool) -> bytes:
     return text
 
 
+def shared_parts(receipt: ReceiptFile) -> list[bytes]:
+    """The parts that receipts of one attestation have in common."""
+    return [
+        receipt.report,
+        *receipt.tdx,
+        *receipt.snp,
+        *receipt.nras,
+        *receipt.jwks,
+        *receipt.ocsp,
+        *receipt.crls,
+        *(raw for _, raw in receipt.rims),
+    ]
+
+
+def write_attachments(parts: Iterable[bytes]) -> bytes:
+    """One line of JSON with parts that several receipts name and do not hold themselves."""
+    value = {"schema": ATTACHMENTS_SCHEMA, "attachments": _attachments(parts)}
+    return json.dumps(value, ensure_ascii=True).encode("ascii") + b"\n"
+
+
+def _attachments(parts: Iterable[bytes]) -> dict[str, str]:
+    return {_name(raw): base64.b64encode(raw).decode("ascii") for raw in parts}
+
+
+def _name(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()
+
+
+def _hex(raw: bytes | None) -> str | None:
+    return None if raw is None else raw.hex()
+
+
 def _moment(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def _receipt_id(core: Mapping[str, Any], informative: Mapping[str, Any]) -> str:
-    """Over JSON with sorted keys and no white space; there are no numbers in it."""
-    text = json.dumps(
-        {"core": core, "informative": informative},
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=True,
-    )
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
-
-
-def read_receipt(value: object) -> ReceiptFile:
-    """Read a receipt from decoded JSON.
-
-    Raises:
-        MalformedEvidence: Another version, a member too many or too few, a part that does not have
-            its hash, or one that nothing names.
-    """
-    top = JsonObject(value, path="receipt", id=_ID)
-    if top.text("schema") != SCHEMA:
-        raise MalformedEvidence(
-            "receipt.schema: another version",
-            id=_ID,
-            field="receipt.schema",
-            got=repr(top.text("schema"))[:60],
-            want=SCHEMA,
-        )
-    _exactly(top, _MEMBERS)
-    core = top.object("core")
-    informative = top.object("informative")
-    expected = _receipt_id(top.raw("core"), top.raw("informative"))
-    if top.text("receipt_id") != expected:
-        raise MalformedEvidence(
-            "receipt.receipt_id: not the hash of what the receipt holds",
-            id=_ID,
-            field="receipt.receipt_id",
-            got=repr(top.text("receipt_id"))[:80],
-            want=expected,
-        )
-    _exactly(core, _CORE)
-    attestation = _part(core, "attestation", _ATTESTATION)
-    endorsements = _part(core, "endorsements", _ENDORSEMENTS)
-    answer = _part(core, "answer", _ANSWER)
-    parts = _Parts(top.object("attachments"))
-    receipt = ReceiptFile(
-        dialect=core.text("dialect"),
-        endpoint=core.text("endpoint"),
-        path=attestation.text("path"),
-        query=_texts(attestation.object("query")),
-        nonce=attestation.hex("nonce", 32),
-        attested_at=_time(attestation, "attested_at"),
-        report=parts.need(attestation, "report"),
-        tdx=parts.all(endorsements, "tdx"),
-        nras=parts.all(endorsements, "nras"),
-        jwks=parts.all(endorsements, "jwks"),
-        answered_at=_time(answer, "answered_at"),
-        request=parts.kept(answer, "request"),
-        response=parts.kept(answer, "response"),
-        signature=parts.need(answer, "signature"),
-        informative=_texts(informative),
-    )
-    parts.finish()
-    if (receipt.request.raw is None) != (receipt.response.raw is None):
-        raise MalformedEvidence(
-            "receipt.answer: request or answer is missing, and the other one is not",
-            id=_ID,
-            field="receipt.answer",
-            want="both, or the hashes of both",
-        )
-    return receipt
-
-
-class _Parts:
-    """The attachments: each has its hash, and each is named."""
-
-    def __init__(self, attachments: JsonObject) -> None:
-        names = attachments.names()
-        if len(names) > _MAX_PARTS:
-            raise MalformedEvidence(
-                "receipt.attachments: too many",
-                id=_ID,
-                field="receipt.attachments",
-                need=f"at most {_MAX_PARTS}",
-                have=len(names),
-            )
-        self._parts = dict(_checked(attachments))
-        self._unnamed = set(self._parts)
-
-    def kept(self, owner: JsonObject, name: str) -> Kept:
-        digest = owner.hex(name, 32)
-        self._unnamed.discard(digest)
-        return Kept(sha256=digest, raw=self._parts.get(digest))
-
-    def need(self, owner: JsonObject, name: str) -> bytes:
-        kept = self.kept(owner, name)
-        if kept.raw is None:
-            self._missing(f"{owner.path}.{name}")
-        return kept.raw
-
-    def all(self, owner: JsonObject, name: str) -> tuple[bytes, ...]:
-        found = []
-        for index, text in enumerate(owner.texts(name)):
-            field = f"{owner.path}.{name}[{index}]"
-            digest = hex_bytes(text, field=field, id=_ID, length=32)
-            if digest not in self._parts:
-                self._missing(field)
-            self._unnamed.discard(digest)
-            found.append(self._parts[digest])
-        return tuple(found)
-
-    def finish(self) -> None:
-        if self._unnamed:
-            raise MalformedEvidence(
-                "receipt.attachments: one that nothing names",
-                id=_ID,
-                field="receipt.attachments",
-                got=min(self._unnamed).hex(),
-            )
-
-    @staticmethod
-    def _missing(field: str) -> NoReturn:
-        raise MalformedEvidence(f"{field}: its attachment is missing", id=_ID, field=field)
-
-
-def _checked(attachments: JsonObject) -> Iterator[tuple[bytes, bytes]]:
-    for name in attachments.names():
-        field = f"{attachments.path}.{name[:80]}"
-        digest = hex_bytes(name, field=field, id=_ID, length=32)
-        raw = attachments.base64(name)
-        if name != digest.hex() or hashlib.sha256(raw).digest() != digest:
-            raise MalformedEvidence(
-                f"{field}: not the bytes that have this hash",
-                id=_ID,
-                field=field,
-                got=hashlib.sha256(raw).hexdigest(),
-            )
-        yield digest, raw
-
-
-def _exactly(value: JsonObject, names: set[str]) -> None:
-    if value.names() != names:
-        raise MalformedEvidence(
-            f"{value.path}: other members than a receipt has",
-            id=_ID,
-            field=value.path,
-            got=_list(value.names() - names) or f"without {_list(names - value.names())}",
-            want=_list(names),
-        )
-
-
-def _list(names: Sequence[str] | set[str] | frozenset[str]) -> str:
-    return ", ".join(sorted(name[:40] for name in names))[:200]
-
-
-def _part(core: JsonObject, name: str, members: set[str]) -> JsonObject:
-    part = core.object(name)
-    _exactly(part, members)
-    return part
-
-
-def _texts(value: JsonObject) -> dict[str, str]:
-    return {name: value.text(name) for name in sorted(value.names())}
-
-
-def _time(owner: JsonObject, name: str) -> datetime:
-    try:
-        return parse_time(owner.text(name), what=f"{owner.path}.{name}")
-    except ConfigurationError as error:
-        raise MalformedEvidence(
-            error.message, id=_ID, field=f"{owner.path}.{name}", got=error.got, want=error.want
-        ) from None

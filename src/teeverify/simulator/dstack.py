@@ -22,6 +22,7 @@ _RUNTIME = 0x08000001
 _SEPARATOR = hashlib.sha384(bytes(4)).digest()
 _KINDS = {"none": 0, "local": 1, "kms": 2, "tpm": 3}
 _NONE: Mapping[str, bytes | None] = {}
+_KEY_SERVICE = hashlib.sha256(b"teeverify simulator key service").digest()
 
 
 class Dstack:
@@ -36,6 +37,7 @@ class Dstack:
         app_events: What the application itself writes, after ``system-ready``.
         ready: Whether the image writes ``system-ready``.
         key_provider: ``kms``, ``local``, ``tpm`` or ``none``.
+        key_provider_id: Its id; of one operator's key service unless given.
     """
 
     def __init__(  # noqa: PLR0913 -- one override a field
@@ -48,12 +50,13 @@ class Dstack:
         app_events: Sequence[tuple[str, bytes]] = (),
         ready: bool = True,
         key_provider: Literal["kms", "local", "tpm", "none"] = "kms",
+        key_provider_id: bytes | None = None,
     ) -> None:
         self.app_compose = _compose(images) if app_compose is None else app_compose
         self.compose_hash = hashlib.sha256(self.app_compose.encode()).digest()
         self.app_id = self.compose_hash[:20]
         self.key_provider = key_provider
-        self.key_provider_id = secrets.token_bytes(32)
+        self.key_provider_id = key_provider_id or _KEY_SERVICE
         name = "local-sgx" if key_provider == "local" else key_provider
         boot: dict[str, bytes | None] = {
             "system-preparing": b"",

@@ -34,13 +34,17 @@ from teeverify.simulator.rim import rim_answer
 __all__ = ["Endpoint", "Overrides", "SimulatedMachine"]
 
 Overrides: TypeAlias = Mapping[str, Any]
-Provider: TypeAlias = Literal["near", "venice", "dstack"]
+Provider: TypeAlias = Literal["near", "venice", "dstack", "phala", "nanogpt", "0g", "0g-broker"]
 _NONE: Overrides = {}
 MODEL = "simulated/tiny-1"
 _URLS = {
     "near": "https://cloud-api.near.ai/v1/attestation/report",
     "venice": "https://api.venice.ai/api/v1/tee/attestation",
     "dstack": "https://127.0.0.1/v1/attestation/report",
+    "phala": "https://api.redpill.ai/v1/attestation/report",
+    "nanogpt": "https://nano-gpt.com/api/v1/tee/attestation",
+    "0g": "https://127.0.0.1/v1/proxy/attestation/report",
+    "0g-broker": "https://127.0.0.1/v1/quote",
 }
 _NRAS = "https://nras.attestation.nvidia.com"
 _RIM = "https://rim.attestation.nvidia.com"
@@ -102,7 +106,10 @@ class SimulatedMachine:
             "request_nonce": nonce.hex(),
             "intel_quote": self.quote(self.report_data(nonce, tls=tls), **quote).hex(),
             "event_log": self.guest.event_log,
-            "info": {"tcb_info": {"app_compose": self.guest.app_compose}},
+            "info": {
+                "tcb_info": {"app_compose": self.guest.app_compose},
+                "device_id": hashlib.sha256(b"simulated device").hexdigest(),
+            },
             "tls_cert_fingerprint": self.tls_fingerprint.hex() if tls else None,
             **overrides,
         }
@@ -168,10 +175,22 @@ class Endpoint:
         }
         return self.model.report(self.nonce, tls=tls, quote=quote, **members)
 
-    def compose_manager(self, **overrides: Any) -> dict[str, Any]:  # noqa: ANN401
-        """The compose-manager's log of actions, quoted by the model's machine."""
+    def compose_manager(
+        self,
+        *,
+        machine: SimulatedMachine | None = None,
+        quoted: Overrides = _NONE,
+        **overrides: Any,  # noqa: ANN401
+    ) -> dict[str, Any]:
+        """The compose-manager's log of actions, quoted by the model's machine, or another."""
+        owner = machine or self.model
         actions = [
-            {"action": "compose_up", "file": "tiny.yaml", "timestamp": show_time(self.at)},
+            {
+                "action": "compose_up",
+                "file": "tiny.yaml",
+                "file_sha256": hashlib.sha256(b"tiny.yaml").hexdigest(),
+                "timestamp": show_time(self.at),
+            },
             {"action": "docker_restart", "container": "engine", "timestamp": show_time(self.at)},
         ]
         text = json.dumps(actions, separators=(",", ":"), sort_keys=True)
@@ -180,8 +199,8 @@ class Endpoint:
             "actions": actions,
             "actions_hash": digest.hex(),
             "nonce": self.nonce.hex(),
-            "quote": self.model.quote(digest + self.nonce).hex(),
-            "event_log": self.model.guest.event_log_text,
+            "quote": owner.quote(digest + self.nonce, **quoted).hex(),
+            "event_log": owner.guest.event_log_text,
             **overrides,
         }
 
@@ -209,6 +228,32 @@ class Endpoint:
             "compose_manager_attestation": self.compose_manager(),
         }
         return self.model_report(**{**words, **overrides})
+
+    def wrapped_report(
+        self,
+        *,
+        gateway: Overrides = _NONE,
+        model: Overrides = _NONE,
+        **overrides: Any,  # noqa: ANN401
+    ) -> dict[str, Any]:
+        """A reseller's answer: its gateway with one node, no TLS keys bound."""
+        return {
+            "gateway_attestation": self.gateway.report(self.nonce, **gateway),
+            "model_attestations": [self.model_report(**model)],
+            **overrides,
+        }
+
+    def broker_report(self, **overrides: Any) -> dict[str, Any]:  # noqa: ANN401
+        """0G's broker: its address as text in ``report_data``, and no nonce."""
+        report_data = str(self.gateway.key.key).encode("ascii").ljust(64, b"\0")
+        guest = self.gateway.guest
+        return {
+            "quote": self.gateway.quote(report_data).hex(),
+            "event_log": guest.event_log_text,
+            "report_data": base64.b64encode(report_data).decode(),
+            "tcb_info": json.dumps({"app_compose": guest.app_compose}),
+            **overrides,
+        }
 
     # --- recordings ----------------------------------------------------------------------------
 
@@ -248,6 +293,10 @@ class Endpoint:
             "near": self.near_report,
             "venice": self.venice_report,
             "dstack": self.model_report,
+            "phala": self.model_report,
+            "nanogpt": self.model_report,
+            "0g": self.model_report,
+            "0g-broker": self.broker_report,
         }
         body = report if report is not None else makers[provider]()
         asked = {"nonce": self.nonce.hex(), "model": MODEL}

@@ -4,6 +4,6 @@ A new check is one function here, one line in ``CATALOG``, and one row in ``appr
 """
 
 from teeverify.appraisal.checks.catalog import CATALOG
-from teeverify.appraisal.checks.run import run_checks
+from teeverify.appraisal.checks.run import run_answer_checks, run_evidence_checks
 
-__all__ = ["CATALOG", "run_checks"]
+__all__ = ["CATALOG", "run_answer_checks", "run_evidence_checks"]

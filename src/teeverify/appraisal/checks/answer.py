@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import timedelta
 
 from teeverify.appraisal.checks.subject import Subject
-from teeverify.appraisal.examine import ExaminedMachine
 from teeverify.appraisal.observation import Observation
 from teeverify.errors import AppraisalFailed, ResponseNotVerified
 
@@ -16,7 +15,6 @@ __all__ = [
     "fresh",
     "http_semantics",
     "key_attested",
-    "model_identity",
     "session_age",
     "signer_role",
 ]
@@ -69,7 +67,15 @@ def signer_role(subject: Subject) -> Iterator[Observation]:
 
 def fresh(subject: Subject) -> Iterator[Observation]:
     """The two- and three-part signed texts name no challenge."""
-    if subject.answer is None:
+    if subject.answer is None or subject.answer.says("answer.fresh"):
+        return
+    if subject.answer.salted:
+        yield Observation.asserted(
+            "answer.fresh",
+            "The request whose hash was signed holds a random value made for it; that the enclave "
+            "hashed it itself is the endpoint's word.",
+            by="the endpoint",
+        )
         return
     yield Observation.absent(
         "answer.fresh",
@@ -154,63 +160,7 @@ def _dated(subject: Subject, check_id: str, text: str) -> Observation:
 
 def http_semantics(subject: Subject) -> Iterator[Observation]:
     """The two- and three-part signed texts do not cover the HTTP exchange."""
-    if subject.answer is not None:
+    if subject.answer is not None and not subject.answer.says("http.semantics"):
         yield Observation.absent(
             "http.semantics", "Method, target, status and content type are not signed."
         )
-
-
-def model_identity(subject: Subject) -> Iterator[Observation]:
-    """Requested, reported, signed and answered model must be one."""
-    answer = subject.answer
-    asked = [
-        subject.model,
-        answer.requested_model if answer else None,
-        subject.examined.evidence.requested_model,
-    ]
-    wanted = [name for name in asked if name is not None]
-    named = [m.machine.model_names for m in _answering(subject) if m.machine.model_names]
-    signed = [n for n in (answer.signed_model, answer.response_model) if n] if answer else []
-    if not signed and not named:
-        yield Observation.absent("model.identity", "Nothing names the model.")
-        return
-    wrong = _contradiction(wanted, named or [()], signed)
-    if wrong:
-        yield Observation.failed(
-            AppraisalFailed(
-                "another model answered than the one that was asked for",
-                id="model.identity",
-                got=wrong[0],
-                want=wrong[1],
-            ),
-            hard=True,
-        )
-        return
-    name = (signed or [n for names in named for n in names])[0]
-    by = "the attested code" if signed else "the report"
-    text = "Requested, reported and signed model agree." if wanted else "No model was asked for."
-    yield Observation.asserted("model.identity", text, by=by, got=name)
-
-
-def _answering(subject: Subject) -> tuple[ExaminedMachine, ...]:
-    """The model's machine that signed; where none of them did, any of them may have answered."""
-    signer = subject.answer.signer if subject.answer else None
-    own = tuple(m for key, m in subject.attested_keys if key == signer)
-    return tuple(m for m in own if m.machine.role == "model") or subject.model_machines
-
-
-def _contradiction(
-    wanted: list[str], named: Sequence[tuple[str, ...]], signed: list[str]
-) -> tuple[str, str] | None:
-    """The first two names that cannot both be true, of any machine."""
-    for aliases in named:
-        for name in signed:
-            if aliases and name not in aliases:
-                return name, ", ".join(aliases)
-            if signed[0] != name and not {signed[0], name} <= set(aliases):
-                return name, signed[0]
-        known = sorted({*aliases, *signed})
-        for name in wanted:
-            if name not in known:
-                return ", ".join(known), name
-    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from teeverify import nvidia, snp, tdx
+from teeverify.appraisal.checks.catalog_dialects import DIALECT_CHECKS
 from teeverify.appraisal.checks.catalog_snp import SNP_CHECKS
 from teeverify.encoding.checks import Check
 
@@ -52,6 +53,24 @@ _OWN = (
         claim="fresh",
         proves="The time of the appraisal is yours, not the source's own.",
         fix="Pass --at TIME, if you know when the evidence was made.",
+    ),
+    Check(
+        id="clock.behind",
+        claim="fresh",
+        proves="Your clock is not behind the newest thing that was ever verified here.",
+        fix="Set your clock; a clock that is behind makes old evidence look current.",
+    ),
+    Check(
+        id="code.changed",
+        claim="code",
+        proves="The endpoint runs the code that it ran when this machine first saw it.",
+        fix="Ask the operator what changed; 'teeverify policy pin' accepts the new code.",
+    ),
+    Check(
+        id="answer.replayed",
+        claim="fresh",
+        proves="This signed text was not accepted before, in this or another session.",
+        fix="Do not use the answer a second time; ask again.",
     ),
     Check(
         id="freshness.nonce",
@@ -167,14 +186,23 @@ _OWN = (
     Check(
         id="endpoint.bound",
         claim="channel",
-        proves="Your TLS connection ends inside the attested machine.",
+        proves="Your TLS connection, or your encrypted request, ends at a key that the attested "
+        "machine holds.",
         fix="Only answers signed by the attested key count; the channel shows nothing.",
     ),
     Check(
         id="confidential.request",
         claim="channel",
         proves="Only attested code could read the request.",
-        fix="Send the request encrypted to an attested key, where the provider offers it.",
+        fix="Send the request encrypted to an attested key, where the provider offers it "
+        "(encrypt=True).",
+    ),
+    Check(
+        id="confidential.answer",
+        claim="channel",
+        proves="Only you and attested code could read the answer.",
+        fix="Most schemes take the answer's key from a header that nobody protects; end your TLS "
+        "connection in the attested machine, or use a scheme that derives it (EHBP, Chutes).",
     ),
     Check(
         id="signer.origin",
@@ -231,6 +259,19 @@ _OWN = (
         fix="Attest again before asking.",
     ),
     Check(
+        id="receipt.time",
+        claim="fresh",
+        proves="By the time of the timestamp the receipt was there, as it is.",
+        fix="Have it timestamped (docs/receipts.md), and name the authority's roots with "
+        "--timestamp-roots.",
+    ),
+    Check(
+        id="receipt.since",
+        claim="key",
+        proves="Nothing that the receipt rests on was revoked by now.",
+        fix="Verify it online, or with today's lists; what was revoked is no longer believed.",
+    ),
+    Check(
         id="request.bound",
         claim="request",
         proves="The answer was signed together with the hash of exactly this request.",
@@ -254,12 +295,14 @@ CATALOG: Mapping[str, Check] = {
     check.id: check
     for check in (
         *_OWN,
+        *DIALECT_CHECKS,
         *tdx.CHECKS,
         *tdx.SEPARATE_CHECKS,
         *SNP_CHECKS,
         *snp.CHECKS,
         *snp.SEPARATE_CHECKS,
         *snp.AZURE_CHECKS,
+        *snp.GOOGLE_CHECKS,
         *nvidia.CHECKS,
         *nvidia.NRAS_CHECKS,
         *nvidia.RIM_CHECKS,

@@ -9,11 +9,16 @@ from teeverify import snp
 from teeverify.appraisal.checks.subject import Subject
 from teeverify.appraisal.examine import ExaminedMachine
 from teeverify.appraisal.observation import Observation
-from teeverify.appraisal.reference import CodeReference, Identity
+from teeverify.appraisal.reference import (
+    CodeReference,
+    Identity,
+    complete_code,
+    first_difference,
+)
 from teeverify.encoding.fields import JsonObject
 from teeverify.errors import AppraisalFailed, BindingMismatch, MalformedEvidence
 
-__all__ = ["compose_manager", "identity", "identity_of", "images_pinned"]
+__all__ = ["changed", "compose_manager", "identity", "identity_of", "images_pinned"]
 
 _IMAGE_LINE = re.compile(
     r"""^\s*(?:-\s+)?["']?image["']?\s*:\s*["']?([^\s"'#]+)["']?\s*(?:\s#.*)?$"""
@@ -48,6 +53,7 @@ def identity_of(machine: ExaminedMachine) -> Identity | None:
         **{f"rtmr{n}": value.hex() for n, value in enumerate(td.rtmrs)},
         "mr_config_id": td.mr_config_id.hex(),
     }
+    registers |= _pcrs(machine)
     if machine.compose is not None:
         registers["compose_hash"] = machine.compose.compose_hash.hex()
     if machine.log is not None and machine.log.identity.os_image_hash is not None:
@@ -64,12 +70,27 @@ def _snp_identity(machine: ExaminedMachine, claims: snp.Claims) -> Identity:
         "author_key_digest": report.author_key_digest if report.author_key_enabled else b"",
     }
     registers = {name: value.hex() for name, value in chosen.items() if any(value)}
-    if machine.vtpm is not None:
-        registers |= {f"pcr{number}": value.hex() for number, value in machine.vtpm.pcrs.items()}
+    registers |= _pcrs(machine)
     return Identity(
         role=machine.machine.role,
         registers={"measurement": report.measurement.hex(), **registers},
+        unmeasured=_unmeasured(machine),
     )
+
+
+def _pcrs(machine: ExaminedMachine) -> dict[str, str]:
+    """What a virtual TPM quoted, where there is one."""
+    quoted = {} if machine.vtpm is None else machine.vtpm.pcrs
+    return {f"pcr{number}": value.hex() for number, value in quoted.items()}
+
+
+def _unmeasured(machine: ExaminedMachine) -> str:
+    """What the launch digest is known to leave out: it may be that of a mere loader."""
+    if machine.machine.hcl is not None:
+        return "the PCRs of Azure's virtual TPM"
+    if isinstance(machine.firmware_maker, snp.FirmwareClaims):
+        return f"what {machine.firmware_maker.endorser}'s firmware boots"
+    return ""
 
 
 def identity(subject: Subject) -> Iterator[Observation]:
@@ -135,6 +156,35 @@ def _not_listed(why: str, seen: Identity, label: str) -> Observation:
         subject=label,
         hard=True,
     )
+
+
+def changed(subject: Subject) -> Iterator[Observation]:
+    """Code that nobody listed is accepted at first sight only; then it must stay the same."""
+    check = "code.changed"
+    seen = [found for machine in subject.machines if (found := identity_of(machine)) is not None]
+    if not seen:
+        return
+    known = subject.examined.known_code
+    if subject.policy.references.entries:
+        yield Observation.proven(check, "Not asked: your policy lists the code that it accepts.")
+    elif not subject.examined.evidence.live:
+        text = "Files have no memory: whether other code ran there before is not known."
+        yield Observation.absent(check, text)
+    elif known is None:
+        text = "First sight of this endpoint on this machine: this code is remembered from now on."
+        yield Observation.absent(check, text)
+    elif complete_code(seen) == known.code:
+        yield Observation.proven(check, f"The same complete code as on {known.since}.")
+    else:
+        yield Observation.failed(
+            AppraisalFailed(
+                f"the endpoint runs other code than on {known.since}, and nobody has accepted it",
+                id=check,
+                got=first_difference(known.code, complete_code(seen)),
+                hint="If you know why, 'teeverify policy pin' accepts it.",
+            ),
+            hard=True,
+        )
 
 
 def images_pinned(subject: Subject) -> Iterator[Observation]:
@@ -203,6 +253,15 @@ def _plain_services(lines: list[str]) -> bool:
 def compose_manager(subject: Subject) -> Iterator[Observation]:
     """The compose-manager's quote must come from the very machine whose log it is."""
     managers = [m for m in subject.machines if m.machine.role == "compose-manager"]
+    managed = {m.machine.label for m in managers}
+    for machine in subject.model_machines:
+        label = machine.machine.label
+        if machine.machine.managed and f"{label} compose-manager" not in managed:
+            text = (
+                "There is no compose-manager's log, which every model's machine of this dialect "
+                "has: it may be another machine, shown in its place."
+            )
+            yield Observation.absent("code.compose-manager", text, subject=label)
     for manager in managers:
         own = identity_of(manager)
         label = manager.machine.label

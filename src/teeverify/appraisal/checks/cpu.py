@@ -73,7 +73,7 @@ def _status(subject: Subject, cpu: tdx.Claims, status: str, label: str) -> Obser
 def _remedy(cpu: tdx.Claims) -> str:
     if cpu.tcb_gap is None:
         return "Only its operator can change its configuration; or accept the status by name."
-    return f"Only its operator can update it: {', '.join(tdx.remedies(cpu.tcb_gap))}."
+    return f"Only its operator can update it: {'; '.join(tdx.remedies(cpu.tcb_gap))}."
 
 
 def _since(cpu: tdx.Claims) -> str:

@@ -1,4 +1,4 @@
-"""Where does the connection end, who could read the request, and where was the key made?"""
+"""Where was the signing key made, and does the evidence bind one at all?"""
 
 from __future__ import annotations
 
@@ -6,66 +6,61 @@ from collections.abc import Iterator
 
 from teeverify.appraisal.checks.subject import Subject
 from teeverify.appraisal.observation import Observation
-from teeverify.errors import BindingMismatch
+from teeverify.errors import AppraisalFailed
+from teeverify.tdx import KeyProvider
 
-__all__ = ["confidential_request", "endpoint_bound", "signer_origin"]
+__all__ = ["signer_origin", "unsigned"]
+
+_ORIGIN = "signer.origin"
+_OF_THIS_MACHINE = ("local", "local-sgx", "tpm")
 
 
-def endpoint_bound(subject: Subject) -> Iterator[Observation]:
-    """Compare the attested TLS key with the one of the connection."""
+def unsigned(subject: Subject) -> Iterator[Observation]:
+    """Say where a dialect's evidence binds no key that could sign an answer."""
     front = subject.front
-    if front is None or front.layout is None:
-        yield Observation.absent("endpoint.bound", "No verified machine is at the endpoint.")
+    if front is None or front.layout is None or subject.attested_keys:
         return
-    label = front.machine.label
-    attested = front.machine.tls_spki_sha256
-    peer = front.machine.peer_spki_sha256
-    if "tls_spki_sha256" not in front.layout.binds or attested is None:
-        yield Observation.absent("endpoint.bound", "This evidence binds no TLS key.", subject=label)
-    elif peer is None:
-        yield Observation.absent(
-            "endpoint.bound", "The TLS key of your connection is not known.", subject=label
-        )
-    elif peer != attested:
-        yield Observation.failed(
-            BindingMismatch(
-                "the TLS connection does not end in the attested machine",
-                id="endpoint.bound",
-                got=peer.hex(),
-                want=attested.hex(),
-            ),
-            subject=label,
-        )
-    else:
-        yield Observation.asserted(
-            "endpoint.bound",
-            "The recorded TLS key is the attested one.",
-            by="the recorder",
-            subject=label,
-            got=peer.hex(),
-        )
-
-
-def confidential_request(subject: Subject) -> Iterator[Observation]:
-    """No dialect here encrypts a request to an attested key yet."""
-    if subject.front is not None:
-        yield Observation.absent(
-            "confidential.request",
-            "The request was not encrypted to an attested key: whoever ends the TLS connection "
-            "could read it.",
-        )
+    yield Observation.absent(
+        "answer.unsigned",
+        "Answers of this dialect carry no signature by an attested key: what one was, only those "
+        "know whose connection ended at the attested key.",
+        subject=front.machine.label,
+    )
 
 
 def signer_origin(subject: Subject) -> Iterator[Observation]:
     """A key that a key service hands out is not proven to be this machine's alone."""
+    listed = {entry.lower() for entry in subject.policy["signer.key_services"]}
     for key, machine in subject.attested_keys:
-        label = machine.machine.label
-        provider = machine.log.identity.key_provider if machine.log is not None else None
-        if provider is None:
-            text = "Nothing says where the signing key was made."
-        else:
-            text = (
-                f"The signing key comes from a key provider ({provider.name}): it may outlive this "
-                "machine and this version of the code."
-            )
-        yield Observation.absent("signer.origin", text, subject=f"{label} {key.short}")
+        known = machine.log.identity if machine.log is not None else None
+        # Without the seal the application itself could have written the event.
+        provider = known.key_provider if known is not None and known.sealed else None
+        yield _origin(provider, listed, subject=f"{machine.machine.label} {key.short}")
+
+
+def _origin(provider: KeyProvider | None, listed: set[str], *, subject: str) -> Observation:
+    if provider is None:
+        text = "Nothing says where the signing key was made."
+        return Observation.absent(_ORIGIN, text, subject=subject)
+    if provider.name == "none":
+        text = "No key provider is set: the signing key was made in this machine, says its code."
+        return Observation.asserted(_ORIGIN, text, by="the attested code", subject=subject)
+    if provider.id.lower() in listed:
+        text = f"The signing key comes from a key provider that you listed ({provider.name})."
+        return Observation.proven(_ORIGIN, text, subject=subject, got=provider.id)
+    if listed:
+        error = AppraisalFailed(
+            "the signing key comes from a key provider that you did not list",
+            id=_ORIGIN,
+            got=f"{provider.name} {provider.id[-16:]}",
+            want="one of signer.key_services",
+        )
+        return Observation.failed(error, subject=subject, hard=True)
+    if provider.name in _OF_THIS_MACHINE:
+        text = f"The signing key is sealed to this machine ({provider.name}), says its code."
+        return Observation.asserted(_ORIGIN, text, by="the attested code", subject=subject)
+    text = (
+        f"The signing key comes from a key provider ({provider.name}): it may outlive this "
+        "machine and this version of the code."
+    )
+    return Observation.absent(_ORIGIN, text, subject=subject, got=provider.id)

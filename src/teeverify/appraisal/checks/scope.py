@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 from teeverify.appraisal.checks.subject import Subject
 from teeverify.appraisal.observation import Observation
+from teeverify.clock import RELEASED, from_unix, show_time
+from teeverify.errors import AppraisalFailed
 
-__all__ = ["kind", "roots", "time"]
+__all__ = ["clock", "kind", "roots", "time"]
 
 _RANK = {"evidence": 0, "endpoint": 1, "answer": 2}
 _WORDS = {
@@ -62,9 +64,34 @@ def roots(subject: Subject) -> Iterator[Observation]:
     )
 
 
+def clock(subject: Subject) -> Iterator[Observation]:
+    """A clock that is behind makes old evidence look current; only 'now' rests on it."""
+    question = subject.examined.question
+    if question.at_by != "now":
+        return
+    least = max([RELEASED, *map(from_unix, subject.examined.newest.values())])
+    if question.at >= least:
+        yield Observation.proven("clock.behind", "Your clock is not behind what was signed before.")
+        return
+    yield Observation.failed(
+        AppraisalFailed(
+            "your clock is behind: something that was verified here before, or this version of "
+            "teeverify, is younger than 'now'",
+            id="clock.behind",
+            got=show_time(question.at),
+            want=f"{show_time(least)} or later",
+            hint="Set your clock.",
+        ),
+        hard=True,
+    )
+
+
 def time(subject: Subject) -> Iterator[Observation]:
     """A time that the source names itself proves nothing about when."""
     question = subject.examined.question
+    if subject.time_is_bounded:
+        yield Observation.proven("time", "A timestamp lies in the time in which all of it held.")
+        return
     if question.at_by == "recorder":
         yield Observation.asserted(
             "time",

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from teeverify.appraisal.answer import SignedAnswer
+from teeverify.appraisal.encryption import Encryption
 from teeverify.appraisal.evidence import Scope
 from teeverify.appraisal.examine import Examined, ExaminedMachine
+from teeverify.appraisal.hindsight import Hindsight
 from teeverify.appraisal.policy import Policy
 from teeverify.binding import SigningKey
 
@@ -25,6 +27,9 @@ class Subject:
         scope: What is appraised.
         scope_asked: What the caller asked to have appraised (``--for``), if anything.
         model: The model that the caller named, if any.
+        hindsight: For a receipt: what is known of it later.
+        expires_at: Until when nothing that was verified runs out.
+        encryption: How the caller's own client encrypts what it sends, if it does.
     """
 
     examined: Examined
@@ -33,6 +38,15 @@ class Subject:
     scope: Scope
     scope_asked: Scope | None
     model: str | None
+    hindsight: Hindsight | None = None
+    expires_at: datetime | None = None
+    encryption: Encryption | None = None
+
+    @property
+    def time_is_bounded(self) -> bool:
+        """Whether a timestamp of a receipt shows the time of the appraisal to be a true one."""
+        known, at = self.hindsight, self.examined.question.at
+        return known is not None and known.bounds(at, self.expires_at)
 
     @property
     def machines(self) -> tuple[ExaminedMachine, ...]:

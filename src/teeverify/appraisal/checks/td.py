@@ -10,12 +10,20 @@ from collections.abc import Iterator
 from teeverify import tdx
 from teeverify.appraisal.checks.subject import Subject
 from teeverify.appraisal.observation import Observation
-from teeverify.errors import AppraisalFailed
+from teeverify.errors import AppraisalFailed, EndorsementUnavailable, TeeVerifyError
 
 __all__ = ["EVALUATION_NUMBER_FLOOR", "configuration", "evaluation_number", "measurements", "xfam"]
 
 EVALUATION_NUMBER_FLOOR = 19
-"""Intel's data sets below this number were replaced before this version was made."""
+"""Intel's data sets below this number were replaced before this version was made.
+
+A set becomes the standard one a year after its TCB recovery was made public, and older ones are
+then withdrawn (PCS answers 410 for them). Set 19 is of the recovery of 2025-05-13, says Intel's
+signed list of 2025-05-27 (``tcbevaluationdatanumbers``), so it was the standard one from 2026-05 on;
+issue 4169 of the public repository near/mpc records that Intel went on from 19 to 20 on 2026-08-13
+"for several FMSPCs". That this holds for all is not recorded, so the floor is not 20; whoever is
+online compares with Intel's own list (``tdx.newest_standard``).
+"""
 
 REGISTERS = (
     "mr_td",
@@ -142,6 +150,13 @@ def evaluation_number(subject: Subject) -> Iterator[Observation]:
         if question.at_by == "now" and cpu.roots_kind == "embedded":
             floor = EVALUATION_NUMBER_FLOOR
         least = max(subject.policy["tdx.min_evaluation_number"], floor)
+        listed = subject.examined.data_sets
+        if isinstance(listed, tdx.EvaluationClaims) and subject.policy["tdx.newest_standard"]:
+            least = max(least, listed.standard)
+        problem = _list_problem(subject)
+        if problem is not None:
+            yield Observation.failed(problem, subject=label)
+            continue
         older = [
             f"{name.partition('/')[2]} {seen}, was {question.remembered[name]}"
             for name, seen in cpu.counters.items()
@@ -175,3 +190,19 @@ def evaluation_number(subject: Subject) -> Iterator[Observation]:
             if least:
                 text = f"Intel's data set number {number} is at least {least}."
             yield Observation.proven(check, text, subject=label, got=str(number))
+
+
+def _list_problem(subject: Subject) -> TeeVerifyError | None:
+    """Why Intel's list of data sets cannot be compared with, where it must be."""
+    listed = subject.examined.data_sets
+    needed = subject.policy["tdx.newest_standard"] and subject.examined.question.online
+    if isinstance(listed, TeeVerifyError) and (needed or not listed.retryable):
+        return listed
+    if listed is None and needed:
+        return EndorsementUnavailable(
+            "Intel's list of data sets could not be had, so whether this one is the standard of "
+            "today is not known",
+            id="tcb.evaluation-number",
+            hint="Try again, or set tdx.newest_standard = false in your policy.",
+        )
+    return None
