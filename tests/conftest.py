@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,24 @@ def skip_or_fail(part: str, reason: str) -> None:
 
 
 @pytest.fixture(scope="session")
+def need() -> Callable[[str, str], None]:
+    """Says that a real part is missing, and why: see ``skip_or_fail``."""
+    return skip_or_fail
+
+
+@pytest.fixture(scope="session")
 def vectors() -> Path:
     """The folder of recorded real evidence."""
     folder = Path(os.environ.get("TEEVERIFY_VECTORS", REPOSITORY / "../shared/vectors"))
     if not folder.is_dir():
         skip_or_fail("vectors", f"no recorded evidence at {folder} (TEEVERIFY_VECTORS)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes what the user's own machine remembers."""
+    monkeypatch.setenv("TEEVERIFY_CACHE", str(tmp_path_factory.mktemp("cache") / "kept"))
 
 
 @pytest.fixture(autouse=True)

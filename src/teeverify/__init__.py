@@ -18,9 +18,12 @@ if TYPE_CHECKING:
         ReferenceValues,
     )
     from teeverify.client import Evidence, Receipt, Verifier, appraise, verify
+    from teeverify.client.adapter import RequestsAdapter
+    from teeverify.client.async_verifier import AsyncVerifier
+    from teeverify.client.clients import http_clients
     from teeverify.client.connect import connect
     from teeverify.client.openai import AsyncOpenAI, OpenAI
-    from teeverify.client.session import AttestedSession
+    from teeverify.client.session import AsyncAttestedSession, AttestedSession
     from teeverify.errors import (
         AppraisalFailed,
         ConfigurationError,
@@ -38,7 +41,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AppraisalFailed",
+    "AsyncAttestedSession",
     "AsyncOpenAI",
+    "AsyncVerifier",
     "AttestationResult",
     "AttestedSession",
     "Claim",
@@ -52,6 +57,7 @@ __all__ = [
     "Policy",
     "Receipt",
     "ReferenceValues",
+    "RequestsAdapter",
     "ResponseNotVerified",
     "SignatureUnavailable",
     "TeeVerifyError",
@@ -60,6 +66,7 @@ __all__ = [
     "Verifier",
     "appraise",
     "connect",
+    "http_clients",
     "verify",
 ]
 
@@ -78,6 +85,10 @@ _HOMES = {
     "connect": "client.connect",
     "AsyncOpenAI": "client.openai",
     "OpenAI": "client.openai",
+    "RequestsAdapter": "client.adapter",
+    "AsyncVerifier": "client.async_verifier",
+    "http_clients": "client.clients",
+    "AsyncAttestedSession": "client.session",
     "AttestedSession": "client.session",
     "UnsafeTestRoots": "roots",
 }

@@ -11,9 +11,11 @@ from datetime import datetime, timezone
 
 from teeverify.errors import ConfigurationError
 
-__all__ = ["UTC", "from_unix", "now", "parse_time", "show_time"]
+__all__ = ["RELEASED", "UTC", "from_unix", "now", "parse_time", "show_time"]
 
 UTC = timezone.utc
+RELEASED = datetime(2026, 11, 1, tzinfo=UTC)
+"""This version was built later: a clock that shows less is behind. Raised with every release."""
 _ISO = re.compile(
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
     r"(?:[Tt ](?P<minute>[0-9]{2}:[0-9]{2})(?P<second>:[0-9]{2}(?:\.(?P<fraction>[0-9]+))?)?"

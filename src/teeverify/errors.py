@@ -13,6 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from teeverify.appraisal.result import AttestationResult
 
 __all__ = [
@@ -159,7 +161,14 @@ class ChainInvalid(EvidenceError):
 
 
 class EndorsementInvalid(EvidenceError):
-    """An endorsement belongs to another platform, another root, or is revoked."""
+    """An endorsement belongs to another platform, another root, or is revoked.
+
+    Attributes:
+        invalid_since: When what was revoked became invalid, if the list says so (RFC 5280 section
+            5.3.2); a list's own date is later.
+    """
+
+    invalid_since: datetime | None = None
 
 
 class TcbRejected(EvidenceError):

@@ -4,22 +4,103 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import json
 import secrets
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from cryptography.x509.oid import NameOID
 
 from teeverify import UnsafeTestRoots
 from teeverify.simulator.keys import SimulatedKey
 from teeverify.simulator.tee import SimulatedTee
 
 END = b"data: [DONE]\n\n"
+
+
+class Tls:
+    """A TLS key with a certificate for this machine, of an authority that the client believes."""
+
+    def __init__(self, authority, folder) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+        moment = datetime.now(timezone.utc)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(authority[1].subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(moment - timedelta(hours=1))
+            .not_valid_after(moment + timedelta(hours=1))
+            .add_extension(
+                x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]),
+                critical=False,
+            )
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(authority[1].public_key()),
+                critical=False,
+            )
+            .sign(authority[0], hashes.SHA256())
+        )
+        spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        self.fingerprint = hashlib.sha256(spki).digest()
+        chain = folder / f"{self.fingerprint.hex()[:8]}.pem"
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        chain.write_bytes(certificate.public_bytes(Encoding.PEM) + private)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(chain)
+
+
+@pytest.fixture
+def new_tls(tmp_path, monkeypatch):
+    """Makes TLS keys with certificates that every client here believes."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority of one test")])
+    moment = datetime.now(timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(moment - timedelta(hours=1))
+        .not_valid_after(moment + timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+        )
+        .add_extension(
+            x509.KeyUsage(False, False, False, False, False, True, True, False, False),
+            critical=True,
+        )
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    authority = tmp_path / "authority.pem"
+    authority.write_bytes(certificate.public_bytes(Encoding.PEM))
+    for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.setenv(variable, str(authority))
+    for variable in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    return lambda: Tls((key, certificate), tmp_path)
 
 
 class StubEnclave:
@@ -47,12 +128,14 @@ class StubEnclave:
         self.next_id: str | None = None
         self.raw: Callable[[BaseHTTPRequestHandler, str], bool] = lambda handler, path: False
         self.open: set[socket.socket] = set()
+        self.tls: Tls | None = None  # the key and certificate of its https
+        self.attested_tls: Tls | None = None  # another one that its evidence names
         self._server: ThreadingHTTPServer | None = None
         self.port = 0
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}/v1"
 
     def start(self) -> None:
         stub = self
@@ -66,6 +149,8 @@ class StubEnclave:
 
         server = Server(("127.0.0.1", self.port), Handler)
         self.port = server.server_address[1]
+        if self.tls is not None:
+            server.socket = self.tls.context.wrap_socket(server.socket, server_side=True)
         self._server = server
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -89,6 +174,8 @@ class StubEnclave:
     # --- the enclave ------------------------------------------------------------------------
 
     def report(self, query: dict[str, str]) -> bytes:
+        if query.get("include_tls_fingerprint") == "true":
+            return json.dumps(self._tls_report(query)).encode()
         value = self.tee.report(
             bytes.fromhex(query["nonce"]),
             key=self.key.key,
@@ -96,6 +183,22 @@ class StubEnclave:
             model=query.get("model", "default"),
         )
         return json.dumps(value).encode()
+
+    def _tls_report(self, query: dict[str, str]) -> dict[str, object]:
+        """The same in the layout of NEAR's nodes, which binds the TLS key too."""
+        nonce = bytes.fromhex(query["nonce"])
+        value = dict(self.tee.report(nonce, key=self.key.key, public_key=self.key.public_bytes))
+        shown = self.attested_tls or self.tls
+        identifier = self.key.key.identifier
+        quote = self.tee.intel.quote(
+            report_data=hashlib.sha256(identifier + shown.fingerprint).digest() + nonce,
+            rtmrs=self.tee.guest.rtmrs,
+            mr_config_id=self.tee.guest.mr_config_id(),
+        )
+        value["intel_quote"] = quote.hex()
+        value["tls_cert_fingerprint"] = shown.fingerprint.hex()
+        value["model_name"] = query.get("model", "default")
+        return value
 
     def answer(self, request: bytes) -> tuple[str, bytes, bool]:
         asked = json.loads(request)
@@ -106,16 +209,29 @@ class StubEnclave:
             "created": int(time.time()),
             "model": asked.get("model", "default"),
         }
+        count = asked.get("n", 1)
         if not asked.get("stream"):
-            message = {"role": "assistant", "content": "".join(self.words)}
-            choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            return name, json.dumps({**head, "choices": [choice]}).encode(), False
+            choices = [{"index": i, **self._choice(asked)} for i in range(count)]
+            return name, json.dumps({**head, "choices": choices}).encode(), False
         head["object"] = "chat.completion.chunk"
         events = [
-            {**head, "choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]}
+            {**head, "choices": [{"index": i, "delta": {"content": word}, "finish_reason": None}]}
             for word in self.words
+            for i in range(count)
         ]
         return name, b"".join(b"data: %s\n\n" % json.dumps(e).encode() for e in events) + END, True
+
+    def _choice(self, asked: dict[str, object]) -> dict[str, object]:
+        """What the model says: a call of the first tool, JSON, or its words."""
+        if asked.get("tools"):
+            function = {"name": asked["tools"][0]["function"]["name"], "arguments": "{}"}
+            call = {"id": "call-1", "type": "function", "function": function}
+            message = {"role": "assistant", "content": None, "tool_calls": [call]}
+            return {"message": message, "finish_reason": "tool_calls"}
+        text = "".join(self.words)
+        if asked.get("response_format", {}).get("type") == "json_object":
+            text = json.dumps({"answer": text})
+        return {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
 
     def sign(self, name: str, request: bytes, answer: bytes) -> None:
         key = self.signer or self.key
@@ -158,7 +274,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         parts = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        if parts.path == "/v1/attestation/report":
+        other = query.get("signing_address", str(stub.key.key)) != str(stub.key.key)
+        if parts.path == "/v1/attestation/report" and other:
+            self._error(404)  # as the proxies of the field, for a key of another machine
+        elif parts.path == "/v1/attestation/report":
             self._json(200, stub.change_report(stub.report(query)))
         elif parts.path.startswith("/v1/signature/"):
             name = parts.path.rpartition("/")[2]
@@ -185,7 +304,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._error(status)
                 return
         read = stub.change_request(body)
-        name, answer, stream = stub.answer(read)
+        try:
+            name, answer, stream = stub.answer(read)
+        except (ValueError, AttributeError, TypeError):
+            self._error(400)
+            return
         stub.sign(name, read, answer)
         sent = stub.change_answer(answer)
         kind = "text/event-stream" if stream else "application/json"
@@ -233,6 +356,139 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
 
+class Middle:
+    """Somebody between client and servers, who reads and may change every byte, either way.
+
+    Args:
+        urls: Base URLs of the servers; one after the other takes the next request.
+    """
+
+    def __init__(self, *urls: str) -> None:
+        self.ports = [urlsplit(url).port for url in urls]
+        self.taken: list[tuple[str, int]] = []  # paths, and which server took them
+        self.change_request: Callable[[bytes], bytes] = lambda body: body
+        self.change_answer: Callable[[bytes], bytes] = lambda body: body
+        self.cut: Callable[[bytes], list[bytes]] = lambda body: [body]
+        self.pick: Callable[[str, int], int] = lambda path, count: count % len(self.ports)
+        self.before: Callable[[str], int | None] = lambda path: None  # a status, or 0 to hang up
+        self.headers: dict[str, str] = {}
+        self.whole = True
+        self._turn = threading.Lock()
+        middle = self
+
+        class Handler(_MiddleHandler):
+            owner = middle
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 256
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def take(self, path: str) -> int:
+        with self._turn:
+            place = self.pick(path, len(self.taken))
+            self.taken.append((path, place))
+            return self.ports[place]
+
+
+class _MiddleHandler(BaseHTTPRequestHandler):
+    owner: Middle
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_message(self, *details: object) -> None:
+        pass
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            super().handle()
+
+    def finish(self) -> None:
+        with contextlib.suppress(OSError):
+            super().finish()
+
+    def do_GET(self) -> None:
+        self._pass_on(b"")
+
+    def do_POST(self) -> None:
+        self._pass_on(self.rfile.read(int(self.headers["content-length"])))
+
+    def _pass_on(self, body: bytes) -> None:
+        owner = self.owner
+        chat = "/chat/" in self.path
+        status = owner.before(self.path)
+        if status is not None:
+            if status:
+                self._send(status, {"Content-Type": "application/json"}, b"{}", [b"{}"])
+            self.close_connection = True
+            return
+        upstream = http.client.HTTPConnection("127.0.0.1", owner.take(self.path), timeout=30)
+        try:
+            kept = {n: v for n, v in self.headers.items() if n.lower() not in _HOP}
+            sent = owner.change_request(body) if chat else body
+            upstream.request(self.command, self.path, body=sent or None, headers=kept)
+            answer = upstream.getresponse()
+            raw = answer.read()
+        finally:
+            upstream.close()
+        headers = {n: v for n, v in answer.getheaders() if n.lower() not in _HOP}
+        if chat and answer.status == 200:
+            raw = owner.change_answer(raw)
+            headers.update(owner.headers)
+            self._send(answer.status, headers, raw, owner.cut(raw), whole=owner.whole)
+        else:
+            self._send(answer.status, headers, raw, [raw])
+
+    def _send(
+        self,
+        status: int,
+        headers: dict[str, str],
+        raw: bytes,
+        pieces: list[bytes],
+        *,
+        whole: bool = True,
+    ) -> None:
+        self.send_response(status)
+        streamed = "event-stream" in headers.get("Content-Type", headers.get("content-type", ""))
+        framing = {"Transfer-Encoding": "chunked"} if streamed else {"Content-Length": len(raw)}
+        for name, value in {**headers, **framing}.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        for piece in filter(None, pieces):
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if streamed else piece)
+            self.wfile.flush()
+        if streamed and whole:
+            self.wfile.write(b"0\r\n\r\n")
+        self.close_connection = self.close_connection or not whole
+
+
+_HOP = ("connection", "transfer-encoding", "content-length", "host", "keep-alive", "date", "server")
+
+
+@pytest.fixture
+def middle():
+    """Makes those who stand between, and removes them at the end."""
+    made = []
+
+    def make(*urls: str) -> Middle:
+        made.append(Middle(*urls))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
 @pytest.fixture(scope="session")
 def tee() -> SimulatedTee:
     return SimulatedTee(gpus=2)
@@ -241,6 +497,11 @@ def tee() -> SimulatedTee:
 @pytest.fixture(scope="session")
 def roots(tee) -> UnsafeTestRoots:
     return UnsafeTestRoots([tee.roots_pem()])
+
+
+@pytest.fixture(name="stub")
+def stub_fixture() -> type[StubEnclave]:
+    return StubEnclave
 
 
 @pytest.fixture

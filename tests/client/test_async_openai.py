@@ -11,7 +11,7 @@ from teeverify import (
     ResponseNotVerified,
     TeeVerifyError,
 )
-from teeverify.client import capture
+from teeverify.client import transport
 
 openai = pytest.importorskip("openai", reason="the extra 'openai' is not installed")
 anyio = pytest.importorskip("anyio")
@@ -131,7 +131,7 @@ def test_an_abandoned_stream(in_loop, enclave):
 
 
 def test_a_cancelled_stream(in_loop, enclave, monkeypatch):
-    monkeypatch.setattr(capture, "_MAX_DRAIN_SECONDS", 0.3)
+    monkeypatch.setattr(transport, "MAX_DRAIN_SECONDS", 0.3)
     enclave.cut = lambda body: body.splitlines(keepends=True)
     enclave.pause = 0.05
 

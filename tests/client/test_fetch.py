@@ -9,9 +9,10 @@ import time
 
 import pytest
 
-from teeverify.client.fetch import Deadline, Get, Wait, run, run_async
+from teeverify.client.fetch import Deadline, Get
 from teeverify.client.fetch_httpx import AsyncHttpxFetch, HttpxFetch
 from teeverify.client.fetch_requests import RequestsFetch
+from teeverify.client.steps import Blocking, Looping, wait
 from teeverify.errors import EndpointUnavailable, MalformedEvidence, TeeVerifyError
 
 anyio = pytest.importorskip("anyio", reason="the extra 'openai' is not installed")
@@ -249,7 +250,7 @@ def test_steps_are_told_what_failed():
         yield get("0")
         with pytest.raises(EndpointUnavailable) as caught:
             yield get("1")
-        yield Wait(0.0)
+        yield wait(0.0)
         yield get("2")
         return caught.value is failure
 
@@ -260,8 +261,8 @@ def test_steps_are_told_what_failed():
     async def fetch_in_a_loop(asked):
         return fetch(asked)
 
-    assert run(steps(), fetch) is True
-    assert anyio.run(run_async, steps(), fetch_in_a_loop) is True
+    assert Blocking(fetch).run(steps()) is True
+    assert anyio.run(Looping(fetch_in_a_loop).run, steps()) is True
 
 
 def test_what_steps_do_not_catch_is_raised():
@@ -275,9 +276,9 @@ def test_what_steps_do_not_catch_is_raised():
         fetch(asked)
 
     with pytest.raises(TeeVerifyError):
-        run(steps(), fetch)
+        Blocking(fetch).run(steps())
     with pytest.raises(TeeVerifyError):
-        anyio.run(run_async, steps(), fetch_in_a_loop)
+        anyio.run(Looping(fetch_in_a_loop).run, steps())
 
 
 def test_a_certificate_that_nobody_vouches_for(fetcher, tmp_path):

@@ -114,7 +114,7 @@ def test_raw_and_streaming_responses_of_the_sdk(enclave, openai_client):
 def test_a_receipt_goes_to_a_file_and_back(openai_client, ask, roots, tmp_path):
     client = openai_client()
     reply = ask(client)
-    client.receipts[reply.id].save(tmp_path / "receipt.json")
+    client.receipts[reply.id].save(tmp_path / "receipt.json", include="bytes")
     again = teeverify.Receipt.load(tmp_path / "receipt.json")
     assert again.verify(roots=roots).scope == "answer"
     with pytest.raises(EvidenceError):
@@ -309,7 +309,7 @@ def test_an_answer_is_not_given_twice(enclave, openai_client, ask):
     enclave.change_answer = lambda body: kept
     with pytest.raises(ResponseNotVerified) as refused:
         ask(client)
-    assert refused.value.id == "answer.fresh"
+    assert refused.value.id == "answer.replayed"
     assert len(client.receipts) == 1
 
 
@@ -372,9 +372,9 @@ def test_a_plain_answer_that_breaks_off_is_asked_for_again(enclave, openai_clien
 
 def test_a_connection_that_stays_open_after_the_end(enclave, openai_client, ask, monkeypatch):
     """What was signed is all there: whether the connection ends too is of no account."""
-    from teeverify.client import capture
+    from teeverify.client import transport
 
-    monkeypatch.setattr(capture, "_MAX_DRAIN_SECONDS", 0.2)
+    monkeypatch.setattr(transport, "MAX_DRAIN_SECONDS", 0.2)
     client = openai_client()
     closed = threading.Event()
 
@@ -409,9 +409,9 @@ def test_an_endless_tail_is_refused(enclave, openai_client, ask):
 
 
 def test_an_answer_that_is_too_large(enclave, openai_client, ask, monkeypatch):
-    from teeverify.client import capture
+    from teeverify.client import stream as answers
 
-    monkeypatch.setattr(capture, "MAX_ANSWER", 400)
+    monkeypatch.setattr(answers, "MAX_ANSWER", 400)
     client = openai_client()
     enclave.words = ["x" * 1000]
     for stream in (False, True):

@@ -41,7 +41,7 @@ def test_a_client_and_its_receipts(server, tmp_path):
         for _ in client.chat.completions.create(**ASK, stream=True):
             pass
         assert len(client.receipts) == 2
-        client.receipts[plain.id].save(tmp_path / "receipt.json")
+        client.receipts[plain.id].save(tmp_path / "receipt.json", include="bytes")
     command = [sys.executable, "-m", "teeverify.cli.main", "verify", "--offline"]
     command += ["--unsafe-test-roots", str(server.roots_file), str(tmp_path / "receipt.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -19,7 +19,7 @@ from teeverify import (
     SignatureUnavailable,
     TeeVerifyError,
 )
-from teeverify.client import core
+from teeverify.client import attestation, core
 from teeverify.errors import MalformedEvidence, SignatureInvalid, StaleEvidence
 from teeverify.simulator.keys import SimulatedKey
 from teeverify.simulator.tee import SimulatedTee
@@ -225,7 +225,8 @@ def test_a_signature_in_hand_is_not_fetched(connect, enclave, tmp_path):
     signature = enclave.signatures[json.loads(answer)["id"]]
     (tmp_path / "signature.json").write_bytes(signature)
     session.verify_response(request=REQUEST, response=answer, signature=signature)
-    session.verify_response(request=REQUEST, response=answer, signature=tmp_path / "signature.json")
+    again = connect()
+    again.verify_response(request=REQUEST, response=answer, signature=tmp_path / "signature.json")
     assert enclave.of("/signature/") == []
 
 
@@ -368,7 +369,7 @@ def test_a_wrong_key_is_refused(connect, enclave):
     assert refused.value.id == "key.attested"
     assert refused.value.exit_code == 2
     assert refused.value.result is not None
-    assert len(enclave.of("/report")) == 2  # it looked whether the server was started anew
+    assert 1 < len(enclave.of("/report")) < 12  # it looked for a machine that has this key
 
 
 def test_a_key_of_the_other_kind_is_refused(connect, enclave):
@@ -405,10 +406,9 @@ def test_a_restarted_server_with_other_code_is_refused(connect, enclave, tee, ro
     session = connect()
     enclave.restart()
     enclave.tee = _other_code(tee)
-    with pytest.raises(ResponseNotVerified) as refused:
+    with pytest.raises(AppraisalFailed) as refused:
         session.verify_response(response=post(enclave))
-    assert refused.value.id == "key.attested"
-    assert refused.value.__cause__.id == "code.changed"
+    assert refused.value.id == "code.changed"
     assert session.signer != enclave.key.key
 
 
@@ -480,10 +480,10 @@ def test_an_expired_session_attests_again(connect, enclave, monkeypatch, bound):
     ends = session.expires_at
     if bound == "evidence":
         assert ends == session.result.expires_at
-    monkeypatch.setattr(core, "now", lambda: ends - timedelta(seconds=1))
+    monkeypatch.setattr(attestation, "now", lambda: ends - timedelta(seconds=1))
     session.attest()
     assert len(enclave.of("/report")) == 1
-    monkeypatch.setattr(core, "now", lambda: ends)
+    monkeypatch.setattr(attestation, "now", lambda: ends)
     enclave.restart()
     session.attest()
     assert len(enclave.of("/report")) == 2
@@ -507,16 +507,21 @@ def test_other_code_after_expiry_is_refused(connect, enclave, tee, monkeypatch):
 
 
 def test_threads_share_one_attestation(enclave, roots):
-    from teeverify.client.connect import DEFAULT_TIMEOUT
     from teeverify.client.core import SessionCore
     from teeverify.client.endpoint import Endpoint
     from teeverify.client.fetch_requests import RequestsFetch
     from teeverify.client.session import AttestedSession
+    from teeverify.client.steps import Blocking
 
-    verifier = teeverify.Verifier(roots=roots)
-    endpoint = Endpoint.parse(enclave.url)
-    made = SessionCore(verifier, endpoint, model=None, timeout=DEFAULT_TIMEOUT)
-    session = AttestedSession(made, RequestsFetch(trust_env=False))
+    runner = Blocking(RequestsFetch(trust_env=False))
+    made = SessionCore(
+        teeverify.Verifier(roots=roots),
+        Endpoint.parse(enclave.url),
+        model=None,
+        timeout=30,
+        lock=runner.new_lock(),
+    )
+    session = AttestedSession(made, runner)
     with pytest.raises(ConfigurationError):
         _ = session.result
     threads = [threading.Thread(target=session.attest) for _ in range(8)]
@@ -525,3 +530,14 @@ def test_threads_share_one_attestation(enclave, roots):
     for thread in threads:
         thread.join()
     assert len(enclave.of("/report")) == 1
+
+
+def test_the_other_recovery_id_is_refused(connect, enclave):
+    """As in a receipt, whose reader may have no public key to begin with."""
+    session = connect()
+    answer = post(enclave)
+    signature = json.loads(enclave.signatures[answer.json()["id"]])
+    other = {"1b": "1c", "1c": "1b"}[signature["signature"][-2:]]
+    flipped = {**signature, "signature": signature["signature"][:-2] + other}
+    with pytest.raises(SignatureInvalid):
+        session.verify_response(response=answer, signature=json.dumps(flipped).encode())

@@ -8,12 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from teeverify import ConfigurationError, EndpointUnavailable, ResponseNotVerified, Verifier
-from teeverify.client import capture
-from teeverify.client.endpoint import Endpoint
-from teeverify.client.fetch_httpx import AsyncHttpxFetch, HttpxFetch, family_of
-from teeverify.client.session import AsyncAttestedSession, AttestedSession
-from teeverify.client.transport import Gate, VerifyingTransport
+from teeverify import ConfigurationError, EndpointUnavailable, ResponseNotVerified
+from teeverify.client import transport
+from teeverify.client.clients import Wishes, open_async_client, open_client
+from teeverify.client.fetch_httpx import family_of
 from teeverify.simulator.keys import SimulatedKey
 
 anyio = pytest.importorskip("anyio", reason="the extra 'openai' is not installed")
@@ -34,39 +32,20 @@ def family(request):
 @pytest.fixture
 def client(family, enclave, roots):
     """A client of the family, whose answers are verified."""
-    fetch = HttpxFetch(lambda: family.Client(trust_env=False))
-    gate = Gate(
-        Verifier(roots=roots),
-        Endpoint.parse(enclave.url),
-        lambda core: AttestedSession(core, fetch),
-        hold=False,
-        timeout=10,
-    )
-    with family.Client(
-        transport=VerifyingTransport(family.Client(trust_env=False), gate), base_url=enclave.url
-    ) as made:
-        made.gate = gate
+    with open_client(family, enclave.url, Wishes(roots=roots)) as made:
+        made.base_url = enclave.url
         yield made
-    fetch.close()
 
 
 @pytest.fixture
 def in_loop(family, enclave, roots):
     """Runs a test in an event loop, with an asynchronous client of the family."""
 
-    def run(work, *, hold=False):
+    def run(work, **wishes):
         async def main():
-            inner = family.AsyncClient(trust_env=False)
-            gate = Gate(
-                Verifier(roots=roots),
-                Endpoint.parse(enclave.url),
-                lambda core: AsyncAttestedSession(core, AsyncHttpxFetch(inner)),
-                hold=hold,
-                timeout=10,
-            )
-            transport = VerifyingTransport(inner, gate)
-            async with family.AsyncClient(transport=transport, base_url=enclave.url) as made:
-                made.gate = gate
+            opened = open_async_client(family, enclave.url, Wishes(roots=roots, **wishes))
+            async with opened as made:
+                made.base_url = enclave.url
                 await work(made)
 
         anyio.run(main)
@@ -170,7 +149,7 @@ def test_streamed_in_a_loop(in_loop, hold):
                     break
         assert len(client.gate.receipts) == 1
 
-    in_loop(work, hold=hold)
+    in_loop(work, hold_until_verified=hold)
 
 
 @pytest.mark.parametrize("content", [PLAIN, STREAM], ids=["plain", "streamed"])
@@ -240,7 +219,7 @@ def test_one_attestation_for_many_tasks(in_loop, enclave):
 
 def test_a_connection_that_stays_open_in_a_loop(in_loop, enclave, monkeypatch):
     """What was signed is all there: whether the connection ends too is of no account."""
-    monkeypatch.setattr(capture, "_MAX_DRAIN_SECONDS", 0.2)
+    monkeypatch.setattr(transport, "MAX_DRAIN_SECONDS", 0.2)
     ended = threading.Event()
 
     def raw(handler, path):

@@ -32,7 +32,7 @@ def test_a_sound_server(teeverify_server, stream):
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_is_refused_with_its_own_finding(serve, fault):
-    stream = fault == "truncated-stream"
+    stream = fault in ("truncated-stream", "missing-chunk")
     with serve(fault=fault, gpus=2) as server, server.openai(max_retries=0) as client:
         with pytest.raises(teeverify.TeeVerifyError) as caught:
             text_of(client, stream=stream)

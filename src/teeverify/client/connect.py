@@ -7,16 +7,18 @@ from pathlib import Path
 
 from teeverify.appraisal import Policy
 from teeverify.appraisal.evidence import Evidence
-from teeverify.client.core import SessionCore, ask
+from teeverify.client.attestation import ask
+from teeverify.client.core import SessionCore
 from teeverify.client.endorsements import EndorsementSource
 from teeverify.client.endpoint import Endpoint
-from teeverify.client.fetch import run
+from teeverify.client.fetch_httpx import AsyncHttpxFetch, http_library
 from teeverify.client.fetch_requests import RequestsFetch
-from teeverify.client.session import AttestedSession
+from teeverify.client.session import AsyncAttestedSession, AttestedSession
+from teeverify.client.steps import Blocking, Looping
 from teeverify.client.verifier import Verifier
 from teeverify.roots import UnsafeTestRoots
 
-__all__ = ["DEFAULT_TIMEOUT", "connect", "fetch_evidence", "open_session"]
+__all__ = ["DEFAULT_TIMEOUT", "connect", "fetch_evidence", "open_async_session", "open_session"]
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that one request for evidence or a signature may take, unless the caller says."""
@@ -74,9 +76,38 @@ def open_session(
         TeeVerifyError: As :func:`connect`.
     """
     endpoint = Endpoint.parse(base_url, dialect=dialect)
-    core = SessionCore(verifier, endpoint, model=model, timeout=timeout)
-    session = AttestedSession(core, RequestsFetch(trust_env=endpoint.trust_env), api_key=api_key)
+    runner = Blocking(RequestsFetch(trust_env=endpoint.trust_env))
+    core = SessionCore(verifier, endpoint, model=model, timeout=timeout, lock=runner.new_lock())
+    session = AttestedSession(core, runner, api_key=api_key)
     session.attest()
+    return session
+
+
+async def open_async_session(
+    verifier: Verifier,
+    base_url: str,
+    *,
+    model: str | None = None,
+    api_key: str | None = None,
+    dialect: str | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> AsyncAttestedSession:
+    """As :func:`open_session`, in an event loop; close the session when it is not needed any more.
+
+    Raises:
+        TeeVerifyError: As :func:`connect`.
+    """
+    endpoint = Endpoint.parse(base_url, dialect=dialect)
+    client = http_library().AsyncClient(trust_env=endpoint.trust_env)
+    runner = Looping(AsyncHttpxFetch(client))
+    try:
+        lock = runner.new_lock()
+        core = SessionCore(verifier, endpoint, model=model, timeout=timeout, lock=lock)
+        session = AsyncAttestedSession(core, runner, api_key=api_key, close=client.aclose)
+        await session.attest()
+    except BaseException:
+        await client.aclose()
+        raise
     return session
 
 
@@ -95,5 +126,5 @@ def fetch_evidence(
         MalformedEvidence: The report has another form.
     """
     endpoint = Endpoint.parse(base_url, dialect=dialect)
-    fetch = RequestsFetch(trust_env=endpoint.trust_env)
-    return run(ask(endpoint, model=model, timeout=timeout), fetch).evidence
+    runner = Blocking(RequestsFetch(trust_env=endpoint.trust_env))
+    return runner.run(ask(endpoint, model=model, timeout=timeout)).evidence

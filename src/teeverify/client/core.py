@@ -7,144 +7,54 @@ there in a machine with exactly the same code.
 
 from __future__ import annotations
 
-import secrets
+import hashlib
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
-from teeverify.appraisal import (
-    AttestationResult,
-    Examined,
-    SignedAnswer,
-    appraise_examined,
-)
-from teeverify.appraisal.evidence import Evidence
+from teeverify.appraisal import AttestationResult, Examined, SignedAnswer, appraise_examined
+from teeverify.appraisal.encryption import Encryption
+from teeverify.appraisal.reference import CompleteCode, first_difference
 from teeverify.binding import SigningKey
-from teeverify.client.collateral import collateral_texts
+from teeverify.client.attestation import Attestation, ask, bound_tls_key
+from teeverify.client.encryption import Sealer
 from teeverify.client.endpoint import Endpoint
 from teeverify.client.exchange import Exchange
-from teeverify.client.fetch import Get, Got, Steps, Wait
+from teeverify.client.fetch import Get, Got
 from teeverify.client.receipts import Receipt
+from teeverify.client.steps import Alone, Steps, wait, work
 from teeverify.clock import now
 from teeverify.errors import (
     AppraisalFailed,
+    BindingMismatch,
     ConfigurationError,
     EndpointUnavailable,
     ResponseNotVerified,
     SignatureUnavailable,
     TeeVerifyError,
 )
-from teeverify.providers.dialect import Recorded
-from teeverify.responses import examine_answer
-from teeverify.responses.body import read_body, requested_model
+from teeverify.responses import UNSIGNED, examine_answer
+from teeverify.responses.body import Body, read_body
 from teeverify.responses.receipt import Kept, ReceiptFile
 
 if TYPE_CHECKING:
     from teeverify.client.verifier import Verifier
 
-__all__ = ["Attestation", "Reply", "SessionCore", "ask"]
+__all__ = ["SessionCore"]
 
-_MAX_REPORT = 4 * 1024 * 1024
 _MAX_SIGNATURE = 64 * 1024
-_NONCE_BYTES = 32
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 401, 403, 404
 _BUSY = (_NOT_FOUND, 425, 429, 500, 502, 503, 504)
 # A server that stores the signature before the last byte has it at once; others take a moment.
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """An endpoint's answer to the question for its evidence. Nothing here is verified.
-
-    Attributes:
-        evidence: The evidence.
-        report: The report's exact bytes.
-        query: What was asked of the report's route.
-        nonce: Our nonce.
-    """
-
-    evidence: Evidence
-    report: bytes
-    query: Mapping[str, str]
-    nonce: bytes
-
-
-def ask(endpoint: Endpoint, *, model: str | None, timeout: float) -> Steps[Reply]:
-    """Ask for evidence, sending nothing but a new random nonce and the model's name.
-
-    Raises:
-        EndpointUnavailable: It gives no report.
-        MalformedEvidence: The report has another form.
-    """
-    nonce = secrets.token_bytes(_NONCE_BYTES)
-    query = endpoint.report_query(nonce, model)
-    got = yield Get(url=endpoint.report_url(query), what="report", cap=_MAX_REPORT, timeout=timeout)
-    report = _report(_given(got))
-    exchange = Recorded(path=endpoint.report_path, query=query, body=report, peer_spki_sha256=None)
-    enclosed = endpoint.dialect.enclosed(report)
-    evidence = Evidence(
-        kind="endpoint",
-        provider=endpoint.dialect.id,
-        source=endpoint.base_url,
-        machines=endpoint.dialect.read(exchange),
-        requested_model=model,
-        nonce=nonce,
-        tdx_endorsements=enclosed.tdx,
-        nvidia_endorsements=enclosed.nvidia,
-        live=True,
-    )
-    return Reply(evidence=evidence, report=report, query=query, nonce=nonce)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attestation:
-    """One attestation of the endpoint that satisfied the policy.
-
-    Attributes:
-        result: The result.
-        examined: The evidence, examined; every answer is appraised with it.
-        reply: The report, and what it answers.
-        attested_at: When the report arrived.
-        expires_at: When it must be replaced.
-        lapses: The same by a clock that cannot be set back.
-        collateral: Intel's, where the caller gave it and not the endpoint, for receipts.
-    """
-
-    result: AttestationResult
-    examined: Examined
-    reply: Reply
-    attested_at: datetime
-    expires_at: datetime
-    lapses: float
-    collateral: tuple[bytes, ...]
-
-    @property
-    def keys(self) -> frozenset[SigningKey]:
-        """The keys that its quotes bind."""
-        return frozenset(
-            machine.machine.key
-            for machine in self.examined.machines
-            if machine.machine.key is not None and machine.layout is not None
-        )
-
-    @property
-    def code(self) -> tuple[tuple[str, ...], ...]:
-        """The complete code identity: all registers of all machines."""
-        return tuple(
-            sorted(
-                (one.role, *(f"{name} {value}" for name, value in sorted(one.registers.items())))
-                for one in self.result.identities
-            )
-        )
-
-    @property
-    def holds(self) -> bool:
-        """Whether a request may still be sent under it."""
-        return now() < self.expires_at and time.monotonic() < self.lapses
+# Several machines may answer at one address: how often one of them is asked for, and how many
+# others are attested on the way.
+_SEEK_PAUSES = (0.0, 0.01, 0.02, 0.05, 0.05, 0.1, 0.1, 0.2, 0.4)
+_MOST_OTHERS = 4
+_MOST_HELD = 64
 
 
 class SessionCore:
@@ -155,10 +65,19 @@ class SessionCore:
         endpoint: The endpoint.
         model: The model to attest the endpoint for.
         timeout: Seconds that one request may take.
+        lock: So that one attestation serves all who wait for it; of the runner's kind.
+        encrypt: Whether each request is encrypted to the attested key.
     """
 
     def __init__(
-        self, verifier: Verifier, endpoint: Endpoint, *, model: str | None, timeout: float
+        self,
+        verifier: Verifier,
+        endpoint: Endpoint,
+        *,
+        model: str | None,
+        timeout: float,
+        lock: Any,  # noqa: ANN401 -- of threading or of anyio
+        encrypt: bool = False,
     ) -> None:
         if verifier.offline:
             raise ConfigurationError(
@@ -171,10 +90,23 @@ class SessionCore:
                 got=repr(timeout)[:40],
             )
         self.endpoint = endpoint
-        self.attestation: Attestation | None = None
+        self.attestation: Attestation | None = None  # the newest
+        self._held: tuple[Attestation, ...] = ()  # all that may still hold, newest first
+        self._code: CompleteCode | None = None
         self._verifier = verifier
+        self._policy_hash = verifier.policy.hash
+        self._sealer = Sealer(
+            endpoint.dialect, wanted=encrypt, strict=verifier.policy.extends == "strict"
+        )
         self._model = model
         self._timeout = float(timeout)
+        self._lock = lock
+
+    # --- attestations -----------------------------------------------------------------------
+
+    def held(self) -> tuple[Attestation, ...]:
+        """The attestations in force, newest first: one a machine at this address."""
+        return tuple(one for one in self._held if one.holds)
 
     def ensure(self) -> Steps[Attestation]:
         """Give the attestation in force; attest anew where there is none that still holds.
@@ -182,36 +114,110 @@ class SessionCore:
         Raises:
             TeeVerifyError: The endpoint does not satisfy the policy, or runs other code now.
         """
-        known = self.attestation
-        if known is not None and known.holds:
-            return known
-        return (yield from self._renew())
+        held = self.held()
+        if held:
+            return held[0]
+        first: Attestation = yield Alone(self._lock, self._first())
+        return first
 
-    def _renew(self) -> Steps[Attestation]:
+    def _first(self) -> Steps[Attestation]:
+        held = self.held()  # somebody may have attested while we waited
+        return held[0] if held else (yield from self._admit(None))
+
+    def renewed(self) -> Steps[Attestation]:
+        """Attest anew, though there is an attestation in force: its key was refused.
+
+        Raises:
+            TeeVerifyError: The endpoint does not satisfy the policy, or runs other code now.
+        """
+        fresh: Attestation = yield Alone(self._lock, self._admit(None))
+        return fresh
+
+    def of_tls_key(self, peer: bytes | None) -> Steps[Attestation]:
+        """The attestation of the machine at the other end of a TLS connection.
+
+        Raises:
+            TeeVerifyError: No machine with that key could be attested.
+        """
+        found = yield Alone(self._lock, self._seek(lambda one: one.tls_key == peer, None))
+        if found is None:
+            raise BindingMismatch(
+                "the TLS connection does not end in an attested machine",
+                id="endpoint.bound",
+                got="no key" if peer is None else peer.hex(),
+                want=", ".join(one.tls_key.hex() for one in self.held() if one.tls_key),
+                hint="Nothing was sent. Somebody may be between you and the enclave.",
+            )
+        return found  # type: ignore[no-any-return]
+
+    def _seek(
+        self, wanted: Callable[[Attestation], bool], signer: SigningKey | None
+    ) -> Steps[Attestation | None]:
+        """Attest until a machine is found, for several may answer at one address."""
+        others = 0
+        for pause in _SEEK_PAUSES:
+            known = next((one for one in self.held() if wanted(one)), None)
+            if known is not None or others == _MOST_OTHERS:
+                return known
+            yield wait(pause)
+            try:
+                fresh = yield from self._admit(signer)
+            except EndpointUnavailable as error:
+                if error.id != "endpoint.other-machine":
+                    raise
+            else:
+                if wanted(fresh):
+                    return fresh
+                others += 1
+        return None
+
+    def _admit(self, signer: SigningKey | None) -> Steps[Attestation]:
         """Attest, and admit only the complete code identity that the session began with."""
-        known = self.attestation
-        fresh = yield from self._attest()
-        if known is not None and fresh.code != known.code:
+        fresh = yield from self._attest(signer)
+        if self._code is not None and fresh.code != self._code:
             raise AppraisalFailed(
                 "the endpoint runs other code now than when this session was opened",
                 id="code.changed",
-                got=_first_difference(known.code, fresh.code),
+                got=first_difference(self._code, fresh.code),
                 hint="Open a new session if you accept that.",
             )
+        known = self.attestation
+        if known is not None and (known.tls_key is None) != (fresh.tls_key is None):
+            raise BindingMismatch(
+                "the endpoint's machines do not all bind their TLS keys",
+                id="endpoint.bound",
+                want="the same of every machine of a session",
+            )
+        self._code = fresh.code
         self.attestation = fresh
+        others = [one for one in self.held() if one.keys != fresh.keys]
+        self._held = (fresh, *others)[:_MOST_HELD]
         return fresh
 
-    def _attest(self) -> Steps[Attestation]:
+    def _attest(self, signer: SigningKey | None) -> Steps[Attestation]:
         """Attest once, under a new nonce."""
         started = time.monotonic()
-        reply = yield from ask(self.endpoint, model=self._model, timeout=self._timeout)
+        reply = yield from ask(
+            self.endpoint, model=self._model, timeout=self._timeout, signer=signer
+        )
         moment = now()
-        examined = self._verifier.examine(reply.evidence, at=moment)
-        policy = self._verifier.policy
-        result = appraise_examined(
-            examined, None, policy, model=self._model, verified_at=moment
-        ).require()
-        seconds = policy["session.max_age_seconds"]
+
+        def appraise() -> tuple[Examined, AttestationResult]:
+            """Verify and appraise; what is missing is fetched meanwhile."""
+            examined = self._verifier.examine(reply.evidence, at=moment)
+            result = appraise_examined(
+                examined,
+                None,
+                self._verifier.policy,
+                model=self._model,
+                verified_at=moment,
+                encryption=self._intended(examined),
+            )
+            self._verifier.memory.learn(examined, result.require())
+            return examined, result
+
+        examined, result = yield work(appraise)
+        seconds = self._verifier.policy["session.max_age_seconds"]
         # It was made after it was asked for, and may be as old as that.
         taken = max(time.monotonic() - started, 0)
         ends = moment + timedelta(seconds=seconds - taken)
@@ -222,13 +228,15 @@ class SessionCore:
             attested_at=moment,
             expires_at=ends if result.expires_at is None else min(ends, result.expires_at),
             lapses=started + seconds,
-            collateral=self._collateral(examined),
+            dialect=self.endpoint.dialect,
+            encryption=self._intended(examined),
         )
 
-    def _collateral(self, examined: Examined) -> tuple[bytes, ...]:
-        given = self._verifier.given.tdx
-        fmspcs = {m.cpu.fmspc for m in examined.machines if m.cpu is not None}
-        return () if given is None else collateral_texts(given, fmspcs)
+    def _intended(self, examined: Examined) -> Encryption | None:
+        bound = self.endpoint.scheme != "http" and bound_tls_key(examined) is not None
+        return self._sealer.intends(bound=bound)
+
+    # --- answers ----------------------------------------------------------------------------
 
     def verify(self, exchange: Exchange, sent_under: Attestation) -> Steps[Receipt]:
         """Verify one answer.
@@ -240,47 +248,72 @@ class SessionCore:
         Raises:
             TeeVerifyError: It is not verified, for whatever reason.
         """
-        body = read_body(exchange.response)
-        if not exchange.response or (body.form == "stream" and not body.complete):
-            raise ResponseNotVerified(
-                "the stream broke off before its end" if exchange.response else "no answer came",
-                id="answer.complete",
-                want="an answer to its end",
-                hint="What was received is a part of an answer; ask again.",
-            )
+        body = _require_whole(exchange)
         signature = exchange.signature
         if signature is None:
             signature = yield from self._signature(exchange, exchange.id or body.id)
         signed = examine_answer(
-            signature=signature, answer=exchange.response, request=exchange.request
+            signature=signature,
+            answer=exchange.response,
+            request=exchange.request,
+            form=self.endpoint.dialect.form or UNSIGNED,
+            keys=sent_under.public_keys,
         )
-        attestation = sent_under
-        if signed.signer is not None and signed.signer not in attestation.keys:
-            attestation = yield from self._attestation_of(signed.signer)
-        result = self._appraise(attestation, signed).require()
+        if signed.signed_form is not None:
+            exchange = replace(exchange, response=signed.signed_form)
+        signed = replace(signed, salted=exchange.salted)
+        attestation = yield from self._attestation_of(signed.signer, sent_under)
+        result = self._appraise(attestation, signed, exchange.encryption).require()
+        self._verifier.replays.first_time(_signed_text(signed, exchange))
         return Receipt(self._parts(attestation, exchange, signature, result), result)
 
-    def _appraise(self, attestation: Attestation, signed: SignedAnswer) -> AttestationResult:
+    def note(self, exchange: Exchange, sent_under: Attestation) -> Receipt:
+        """Keep an answer that only its encryption authenticated: to the asker, and to nobody else.
+
+        Args:
+            exchange: Request and answer, opened.
+            sent_under: The attestation of the key that the request was encrypted to.
+
+        Returns:
+            A note of it, without a signature: whoever verifies it later is told that nobody but
+            the one who was there knows what was answered.
+
+        Raises:
+            TeeVerifyError: The answer is a part of one, or the attestation does not hold.
+        """
+        _require_whole(exchange)
+        result = self._appraise(sent_under, None, exchange.encryption).require()
+        return Receipt(self._parts(sent_under, exchange, None, result), result)
+
+    def _appraise(
+        self, attestation: Attestation, signed: SignedAnswer | None, encryption: Encryption | None
+    ) -> AttestationResult:
         return appraise_examined(
-            attestation.examined, signed, self._verifier.policy, verified_at=now()
+            attestation.examined,
+            signed,
+            self._verifier.policy,
+            verified_at=now(),
+            encryption=encryption,
         )
 
-    def _attestation_of(self, signer: SigningKey) -> Steps[Attestation]:
-        """Attest once more: the server may have been started anew, with a new key."""
-        known = self.attestation
-        if known is not None and signer in known.keys:
+    def _attestation_of(
+        self, signer: SigningKey | None, sent_under: Attestation
+    ) -> Steps[Attestation]:
+        """The attestation of a signer's own machine: the server may have been started anew."""
+        if signer is None or signer in sent_under.keys:
+            return sent_under
+        known = next((one for one in self.held() if signer in one.keys), None)
+        if known is not None:
             return known
         try:
-            return (yield from self._renew())
+            found = yield Alone(self._lock, self._seek(lambda one: signer in one.keys, signer))
+        except AppraisalFailed as error:
+            if error.id == "code.changed":
+                raise
+            raise _not_attested(signer, error) from error
         except TeeVerifyError as error:
-            raise ResponseNotVerified(
-                "the answer was signed by a key that this session did not attest, and attesting "
-                f"the endpoint again did not admit it: {error.message}",
-                id="key.attested",
-                got=str(signer),
-                want="the key that was attested, or another of exactly the same code",
-                hint="Do not use this answer.",
-            ) from error
+            raise _not_attested(signer, error) from error
+        return found or sent_under  # whose appraisal says that it is another key's
 
     def _signature(self, exchange: Exchange, answer_id: str | None) -> Steps[bytes]:
         """Fetch an answer's signature; ask again for a while where there is none yet."""
@@ -291,9 +324,7 @@ class SessionCore:
                 hint="Pass signature= or id=.",
             )
         get = Get(
-            url=self.endpoint.signature_url(
-                answer_id, requested_model(exchange.request) or self._model
-            ),
+            url=self.endpoint.signature_url(answer_id, exchange.model or self._model),
             what="signature",
             cap=_MAX_SIGNATURE,
             timeout=self._timeout,
@@ -301,7 +332,7 @@ class SessionCore:
         )
         for pause in (*_PAUSES, None):
             try:
-                got = _given((yield get))
+                got: Got = yield get
             except EndpointUnavailable as error:
                 # A connection that was closed while idle; nothing else gets better by itself.
                 if pause is None or error.id != "endpoint.unreachable":
@@ -311,17 +342,18 @@ class SessionCore:
                     return got.body
                 if pause is None or got.status not in _BUSY:
                     raise _no_signature(got.status)
-            yield Wait(pause)
+            yield wait(pause)
+            # Another connection may lead to another machine, which has it.
+            get = replace(get, last=True)
         raise _no_signature(_NOT_FOUND)
 
     def _parts(
         self,
         attestation: Attestation,
         exchange: Exchange,
-        signature: bytes,
+        signature: bytes | None,
         result: AttestationResult,
     ) -> ReceiptFile:
-        gpus = self._verifier.given.nvidia
         return ReceiptFile(
             dialect=self.endpoint.dialect.id,
             endpoint=self.endpoint.base_url,
@@ -330,9 +362,8 @@ class SessionCore:
             nonce=attestation.reply.nonce,
             attested_at=attestation.attested_at,
             report=attestation.reply.report,
-            tdx=attestation.collateral,
-            nras=() if gpus is None else gpus.nras_answers,
-            jwks=() if gpus is None else gpus.jwks,
+            peer_spki_sha256=_peer(attestation),
+            **attestation.collateral,
             answered_at=exchange.received_at,
             request=Kept.of(exchange.request),
             response=Kept.of(exchange.response),
@@ -341,32 +372,44 @@ class SessionCore:
                 "summary": result.summary,
                 "tier": result.tier,
                 "policy": result.policy.name,
-                "policy_hash": result.policy.hash,
+                "policy_hash": self._policy_hash,
                 "schema": result.schema,
             },
         )
 
 
-def _given(got: Got | None) -> Got:
-    """The answer to what was just asked for."""
-    if got is None:
-        raise ConfigurationError("a fetcher gave nothing", id="usage.fetch")
-    return got
+def _require_whole(exchange: Exchange) -> Body:
+    body = read_body(exchange.response)
+    if not exchange.response or (body.form == "stream" and not body.complete):
+        raise ResponseNotVerified(
+            "the stream broke off before its end" if exchange.response else "no answer came",
+            id="answer.complete",
+            want="an answer to its end",
+            hint="What was received is a part of an answer; ask again.",
+        )
+    return body
 
 
-def _report(got: Got) -> bytes:
-    """The report's bytes, where the endpoint gave one."""
-    if got.status == _OK and "json" in got.content_type:
-        return got.body
-    hint = "Check the address, the dialect, and that the endpoint is a confidential one."
-    if got.status in (_UNAUTHORIZED, _FORBIDDEN):
-        hint = "It shows its evidence only to those with a key, and none is sent before that."
-    raise EndpointUnavailable(
-        "the endpoint gave no report",
-        id="endpoint.report",
-        got=f"status {got.status}, {got.content_type[:60] or 'no content type'}",
-        want="status 200 and JSON",
-        hint=hint,
+def _peer(attestation: Attestation) -> bytes | None:
+    """Fingerprint of the TLS key of the connection on which the report came, for receipts."""
+    seen = (m.machine.peer_spki_sha256 for m in attestation.examined.machines)
+    return next((fingerprint for fingerprint in seen if fingerprint is not None), None)
+
+
+def _signed_text(signed: SignedAnswer, exchange: Exchange) -> bytes:
+    """What was signed: by whom, and over which bytes. Another signature makes it no other text."""
+    hashes = (hashlib.sha256(raw).hexdigest() for raw in (exchange.request, exchange.response))
+    return ":".join((str(signed.signer), *hashes)).encode("utf-8")
+
+
+def _not_attested(signer: SigningKey, error: TeeVerifyError) -> ResponseNotVerified:
+    return ResponseNotVerified(
+        "the answer was signed by a key that this session did not attest, and attesting "
+        f"the endpoint again did not admit it: {error.message}",
+        id="key.attested",
+        got=str(signer),
+        want="the key that was attested, or another of exactly the same code",
+        hint="Do not use this answer.",
     )
 
 
@@ -382,14 +425,3 @@ def _no_signature(status: int) -> SignatureUnavailable:
         want="status 200",
         hint=hint,
     )
-
-
-def _first_difference(
-    known: tuple[tuple[str, ...], ...], fresh: tuple[tuple[str, ...], ...]
-) -> str:
-    """The first register that is another one, for people."""
-    for before, after in zip(known, fresh, strict=False):
-        for old, new in zip(before, after, strict=False):
-            if old != new:
-                return f"{old[:32]}… then, {new[:32]}… now"
-    return f"{len(known)} machines then, {len(fresh)} now"

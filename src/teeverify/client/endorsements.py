@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from teeverify import nvidia, snp, tdx
 from teeverify.endorsements import is_directory, read_file
+from teeverify.endorsements.answers import BUNDLE_SCHEMA
 from teeverify.errors import ConfigurationError
 from teeverify.tdx.pool import Pool
 
@@ -78,10 +79,13 @@ def _load(
     found = tdx.Endorsements.load(path)
     if found.pool != Pool():
         intel.append(found)
-    certified = snp.Endorsements.load(path) if folder else snp.Endorsements(snp.Found())
+    bundle = not folder and BUNDLE_SCHEMA.encode() in read_file(path)
+    certified = snp.Endorsements(snp.Found())
+    if folder or bundle:
+        certified = snp.Endorsements.load(path)
     if not certified.found.empty:
         amd.append(certified)
-    recorded = nvidia.Endorsements.load(path) if folder else nvidia.Endorsements()
+    recorded = nvidia.Endorsements.load(path) if folder or bundle else nvidia.Endorsements()
     if not recorded.is_empty:
         gpus.append(recorded)
     elif found.pool == Pool() and certified.found.empty:

@@ -10,10 +10,11 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from teeverify.errors import ConfigurationError
 from teeverify.providers import DIALECTS, Dialect, dialect_for
+from teeverify.providers.routes import Ask
 
 __all__ = ["Endpoint", "Route"]
 
-Route: TypeAlias = Literal["signed", "open"]
+Route: TypeAlias = Literal["signed", "sealed", "open"]
 _ID = "usage.endpoint"
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[0-9a-z._:-]{1,253}")
@@ -21,7 +22,6 @@ _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
 # What a server may resolve into another path.
 _DEVIOUS = re.compile(r"\.\.|%2e", re.IGNORECASE)
 _MODELS = "/models"
-ALGORITHM = "ecdsa"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,31 +104,44 @@ class Endpoint:
 
     def report_query(self, nonce: bytes, model: str | None) -> dict[str, str]:
         """What to ask of the report's route."""
-        query = {"nonce": nonce.hex(), "signing_algo": ALGORITHM}
+        query = {"nonce": nonce.hex(), **self.dialect.asks}
         return query if model is None else {"model": model, **query}
 
     def report_url(self, query: dict[str, str]) -> str:
         """The URL of a report."""
         return f"{self.scheme}://{self._authority}{self.report_path}?{urlencode(query)}"
 
+    def url_of(self, ask: Ask) -> str:
+        """The URL of one of the dialect's own questions: at this endpoint, or at its other host."""
+        authority = ask.host or self._authority
+        scheme = "https" if ask.host else self.scheme
+        query = f"?{urlencode(ask.query)}" if ask.query else ""
+        return f"{scheme}://{authority}{ask.path}{query}"
+
     def signature_url(self, answer_id: str, model: str | None) -> str:
         """The URL of an answer's signature; the id is data, whatever characters it has."""
         route = self.dialect.signature_path.format(id=quote(answer_id, safe=""))
-        query = {"signing_algo": ALGORITHM}
+        asked = self.dialect.asks_signature.items()
+        query = {name: answer_id if value == "{id}" else value for name, value in asked}
         if model is not None:
             query = {"model": model, **query}
-        return f"{self.base_url}{route}?{urlencode(query)}"
+        return f"{self.base_url}{route}{'?' if query else ''}{urlencode(query)}"
 
-    def route(self, method: str, url: str) -> Route:
+    def relative(self, url: str) -> str:
+        """The path of a request below the base URL."""
+        return urlsplit(url).path.removeprefix(self.path)
+
+    def route(self, method: str, url: str, *, sealed: tuple[str, ...] = ()) -> Route:
         """What a request is to this endpoint.
 
         Args:
             method: HTTP method.
             url: The whole URL.
+            sealed: Routes whose requests are encrypted though nobody signs their answers.
 
         Returns:
-            ``signed`` where the answer must carry a signature, ``open`` where there is nothing to
-            sign (the list of models).
+            ``signed`` where the answer must carry a signature, ``sealed`` where it must be
+            encrypted, ``open`` where there is nothing to sign (the list of models).
 
         Raises:
             ConfigurationError: Another endpoint, or a route whose answers nobody signs: nothing is
@@ -146,6 +159,8 @@ class Endpoint:
         relative = parts.path.removeprefix(self.path)
         if method == "POST" and relative in self.dialect.signed_routes:
             return "signed"
+        if method == "POST" and relative in sealed:
+            return "sealed"
         models = relative == _MODELS or relative.startswith(f"{_MODELS}/")
         if method == "GET" and models and not _DEVIOUS.search(relative):
             return "open"

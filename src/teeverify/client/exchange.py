@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
+from teeverify.appraisal.encryption import Encryption
 from teeverify.errors import ConfigurationError, ResponseNotVerified
 
 __all__ = ["Exchange", "HttpResponse", "Response", "answer_bytes", "request_bytes"]
@@ -25,6 +26,10 @@ class Exchange:
         signature: What the signature route returned, where it was asked already.
         id: The answer's id, where it does not name one itself.
         authorization: What the signature route must be shown.
+        salted: Whether a random value of ours is among the request's bytes.
+        model: The model that the request names.
+        encryption: How it was encrypted: then its bytes are the encrypted ones, which a signature
+            is about; where there is no signature, they are the opened ones.
     """
 
     request: bytes
@@ -33,6 +38,9 @@ class Exchange:
     signature: bytes | None = None
     id: str | None = None
     authorization: str | None = None
+    salted: bool = False
+    model: str | None = None
+    encryption: Encryption | None = None
 
 
 class HttpResponse(Protocol):

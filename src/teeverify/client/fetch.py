@@ -1,21 +1,20 @@
 """What is asked of an endpoint beside the answers, apart from how it is asked.
 
-A session is written once, as generators that yield :class:`Get` and :class:`Wait`; a fetcher of
-requests or httpx, blocking or not, does what they ask for. Whatever the network brings, a fetcher
-returns a whole body within the cap, or raises.
+A session is written once, as steps (:mod:`teeverify.client.steps`); a fetcher of requests or httpx,
+blocking or not, does what they ask for. Whatever the network brings, a fetcher returns a whole body
+within the cap, or raises.
 """
 
 from __future__ import annotations
 
 import os
 import ssl
-import time
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from teeverify.endorsements.deadline import Deadline
-from teeverify.errors import EndpointUnavailable, MalformedEvidence, TeeVerifyError
+from teeverify.errors import EndpointUnavailable, MalformedEvidence
 
 __all__ = [
     "AsyncFetch",
@@ -24,15 +23,10 @@ __all__ = [
     "Fetch",
     "Get",
     "Got",
-    "Steps",
-    "Wait",
     "out_of_time",
-    "run",
-    "run_async",
     "unreachable",
 ]
 
-T = TypeVar("T")
 _REDIRECTS = range(300, 400)
 
 
@@ -46,6 +40,7 @@ class Get:
         cap: Largest body accepted, in bytes.
         timeout: Seconds until the whole body must be here.
         authorization: Value of the ``Authorization`` header; without one, none is sent.
+        last: Whether the connection is closed afterwards: another one may lead to another machine.
     """
 
     url: str
@@ -53,6 +48,7 @@ class Get:
     cap: int
     timeout: float
     authorization: str | None = None
+    last: bool = False
 
     @property
     def headers(self) -> dict[str, str]:
@@ -64,6 +60,8 @@ class Get:
         }
         if self.authorization is not None:
             headers["Authorization"] = self.authorization
+        if self.last:
+            headers["Connection"] = "close"
         return headers
 
 
@@ -75,77 +73,17 @@ class Got:
         status: HTTP status, never a redirect.
         content_type: Value of the ``Content-Type`` header, in lower case.
         body: The exact bytes.
+        peer: Fingerprint of the TLS key at the other end: SHA-256 of its SubjectPublicKeyInfo.
     """
 
     status: int
     content_type: str
     body: bytes
+    peer: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """A pause.
-
-    Attributes:
-        seconds: How long.
-    """
-
-    seconds: float
-
-
-Steps: TypeAlias = "Generator[Get | Wait, Got | None, T]"
 Fetch: TypeAlias = Callable[[Get], Got]
 AsyncFetch: TypeAlias = Callable[[Get], Awaitable[Got]]
-
-
-def run(steps: Steps[T], fetch: Fetch) -> T:
-    """Do what the steps ask for, and give what they return.
-
-    Raises:
-        TeeVerifyError: What the steps raise, or did not catch.
-    """
-    got: Got | None = None
-    failure: TeeVerifyError | None = None
-    try:
-        while True:
-            step = steps.send(got) if failure is None else steps.throw(failure)
-            got, failure = None, None
-            if isinstance(step, Wait):
-                time.sleep(step.seconds)
-                continue
-            try:
-                got = fetch(step)
-            except TeeVerifyError as error:
-                failure = error
-    except StopIteration as done:
-        value: T = done.value
-        return value
-
-
-async def run_async(steps: Steps[T], fetch: AsyncFetch) -> T:
-    """As :func:`run`, without blocking.
-
-    Raises:
-        TeeVerifyError: What the steps raise, or did not catch.
-    """
-    import anyio  # noqa: PLC0415 -- only where there is an event loop
-
-    got: Got | None = None
-    failure: TeeVerifyError | None = None
-    try:
-        while True:
-            step = steps.send(got) if failure is None else steps.throw(failure)
-            got, failure = None, None
-            if isinstance(step, Wait):
-                await anyio.sleep(step.seconds)
-                continue
-            try:
-                got = await fetch(step)
-            except TeeVerifyError as error:
-                failure = error
-    except StopIteration as done:
-        value: T = done.value
-        return value
 
 
 class Collector:
@@ -155,12 +93,15 @@ class Collector:
         get: What was asked.
         status: HTTP status.
         headers: The answer's headers, whose names do not depend on letter case.
+        peer: See :class:`Got`.
 
     Raises:
         EndpointUnavailable: A redirect, or a body in another encoding than was asked for.
     """
 
-    def __init__(self, get: Get, status: int, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, get: Get, status: int, headers: Mapping[str, str], *, peer: bytes | None = None
+    ) -> None:
         if status in _REDIRECTS:
             raise EndpointUnavailable(
                 f"the endpoint redirects the request for its {get.what}, which is not followed",
@@ -179,6 +120,7 @@ class Collector:
         self._get = get
         self._status = status
         self._content_type = (headers.get("content-type") or "").lower()
+        self._peer = peer
         self._chunks: list[bytes] = []
         self._size = 0
 
@@ -215,7 +157,10 @@ class Collector:
     def done(self) -> Got:
         """The whole answer."""
         return Got(
-            status=self._status, content_type=self._content_type, body=b"".join(self._chunks)
+            status=self._status,
+            content_type=self._content_type,
+            body=b"".join(self._chunks),
+            peer=self._peer,
         )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import socket
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from teeverify.client.fetch import Collector, Deadline, Get, Got, out_of_time, unreachable
+from teeverify.client.tls import peer_of
 from teeverify.errors import ConfigurationError
 
-__all__ = ["AsyncHttpxFetch", "HttpxFetch", "family_of"]
+__all__ = ["AsyncHttpxFetch", "HttpxFetch", "family_of", "http_library"]
 
 _MAX_IDLE = 8
 
@@ -27,6 +29,22 @@ def family_of(client: object) -> Any:  # noqa: ANN401 -- two libraries with the 
             return sys.modules[name]
     raise ConfigurationError(
         "this is no client of httpx2 or httpx", id="usage.http-client", got=type(client).__name__
+    )
+
+
+def http_library() -> Any:  # noqa: ANN401 -- two libraries with the same names
+    """The library that is installed: ``httpx2``, else ``httpx``.
+
+    Raises:
+        ConfigurationError: Neither.
+    """
+    for name in ("httpx2", "httpx"):
+        if importlib.util.find_spec(name) is not None:
+            return importlib.import_module(name)
+    raise ConfigurationError(
+        "neither httpx2 nor httpx is installed",
+        id="usage.http-client",
+        hint="Run: pip install 'teeverify[openai]'",
     )
 
 
@@ -57,7 +75,8 @@ class _Line:
             try:
                 response = self.client.send(request, stream=True, auth=None, follow_redirects=False)
                 try:
-                    collector = Collector(get, response.status_code, response.headers)
+                    peer = peer_of(response)
+                    collector = Collector(get, response.status_code, response.headers, peer=peer)
                     return collector.all(response.iter_raw(), deadline)
                 finally:
                     response.close()
@@ -156,7 +175,8 @@ class AsyncHttpxFetch:
         )
         response = await self._client.send(request, stream=True, auth=None, follow_redirects=False)
         try:
-            collector = Collector(get, response.status_code, response.headers)
+            peer = peer_of(response)
+            collector = Collector(get, response.status_code, response.headers, peer=peer)
             async for chunk in response.aiter_raw():
                 collector.take(chunk)
             return collector.done()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from teeverify.client.fetch import Collector, Get, Got, out_of_time, unreachable
+from teeverify.client.tls import fingerprint
 from teeverify.endorsements.deadline import Deadline, no_credentials, watched_adapter
 
 __all__ = ["RequestsFetch"]
@@ -49,7 +50,8 @@ class RequestsFetch:
                     timeout=get.timeout,
                 ) as response:
                     headers = cast("Mapping[str, str]", response.headers)
-                    collector = Collector(get, response.status_code, headers)
+                    peer = None if deadline.peer is None else fingerprint(deadline.peer)
+                    collector = Collector(get, response.status_code, headers, peer=peer)
                     chunks = response.raw.stream(_CHUNK, decode_content=False)
                     return collector.all(chunks, deadline)
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from teeverify.appraisal import Evidence
 from teeverify.endorsements import Answer
 from teeverify.endorsements.fetch import Fetcher, require_https
 from teeverify.endorsements.store import Store, default_folder
-from teeverify.errors import MalformedEvidence
+from teeverify.errors import EvidenceError, MalformedEvidence, Unavailable
 from teeverify.tdx.pcs import Channel, Platform, Service, current, platform_of
+from teeverify.tdx.pcs import Question as PcsQuestion
 from teeverify.tdx.pool import Pool
 
 __all__ = ["IntelEndorsements", "quotes_in_need"]
@@ -62,24 +64,59 @@ class IntelEndorsements:
         pools = [pool for platform in platforms for pool in self.pools(platform, at=at)]
         return tdx.Endorsements(Pool.union(pools))
 
+    def complete_evidence(self, evidence: Evidence, *, at: datetime, data_sets: bool) -> Evidence:
+        """Evidence with what is missing beside its quotes; what could not be had is noted.
+
+        It is then missing, which each check that needs it says; the note says why.
+
+        Args:
+            evidence: The evidence.
+            at: The time of the appraisal.
+            data_sets: Whether Intel's list of data sets is needed too.
+
+        Raises:
+            ConfigurationError: The cache cannot be used.
+        """
+        known = [] if evidence.tdx_endorsements is None else [evidence.tdx_endorsements]
+        notes = list(evidence.notes)
+        try:
+            if quotes := quotes_in_need(evidence):
+                known.append(self.for_quotes(quotes, at=at))
+            if data_sets:
+                known.append(self.data_sets(at=at))
+        except (EvidenceError, Unavailable) as error:
+            notes.append(f"not fetched: {error.message}")
+        found = known[0] if len(known) == 1 else tdx.Endorsements.union(*known) if known else None
+        return replace(evidence, tdx_endorsements=found, notes=tuple(notes))
+
+    def data_sets(self, *, at: datetime) -> tdx.Endorsements:
+        """Intel's list of TDX data sets, and the root's revocation list that its signer needs.
+
+        Raises:
+            TeeVerifyError: See :meth:`for_quotes`.
+        """
+        questions = (self.service.numbers_question("TDX"), self.service.root_crl_question())
+        return tdx.Endorsements(Pool.union(self._ask(question, at) for question in questions))
+
     def pools(self, platform: Platform, *, at: datetime, refresh: bool = False) -> list[Pool]:
         """The same for one platform, answer by answer; with ``refresh`` all are fetched.
 
         Raises:
             TeeVerifyError: See :meth:`for_quotes`.
         """
-        found: list[Pool] = []
-        for question in self.service.questions(platform):
-            pool = None if refresh else self._kept(question.url, at)
-            if pool is None:
-                answer = self.fetcher.get(
-                    question.url, what=question.what, id=question.id, keep=question.keep
-                )
-                # What cannot be read is not kept; whether it is genuine, each verification says.
-                pool = tdx.Endorsements.of(answer).pool
-                self.store.save(answer)
-            found.append(pool)
-        return found
+        questions = self.service.questions(platform)
+        return [self._ask(question, at, refresh=refresh) for question in questions]
+
+    def _ask(self, question: PcsQuestion, at: datetime, *, refresh: bool = False) -> Pool:
+        pool = None if refresh else self._kept(question.url, at)
+        if pool is None:
+            answer = self.fetcher.get(
+                question.url, what=question.what, id=question.id, keep=question.keep
+            )
+            # What cannot be read is not kept; whether it is genuine, each verification says.
+            pool = tdx.Endorsements.of(answer).pool
+            self.store.save(answer)
+        return pool
 
     def _kept(self, url: str, at: datetime) -> Pool | None:
         answer: Answer | None = self.store.load(url)

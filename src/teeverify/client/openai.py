@@ -7,21 +7,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from teeverify.appraisal import Policy
-from teeverify.client.connect import DEFAULT_TIMEOUT
-from teeverify.client.core import SessionCore
+from teeverify.client.clients import Wishes, open_async_client, open_client
 from teeverify.client.endorsements import EndorsementSource
-from teeverify.client.endpoint import Endpoint
-from teeverify.client.fetch_httpx import AsyncHttpxFetch, HttpxFetch
+from teeverify.client.gate import Gate
 from teeverify.client.receipts import Receipts
-from teeverify.client.session import AsyncAttestedSession, AttestedSession
-from teeverify.client.transport import Gate, S, VerifyingTransport
-from teeverify.client.verifier import Verifier
 from teeverify.errors import ConfigurationError
 from teeverify.roots import UnsafeTestRoots
 
@@ -44,105 +38,34 @@ _OTHER_WAYS = ("data_residency", "provider", "websocket_base_url", "workload_ide
 
 
 class _NoWebSockets(httpx2.URL):
-    """What the SDK takes for the address of its WebSockets, which nothing here could verify."""
+    """What the SDK takes for the address of its WebSockets, which nothing here could verify.
+
+    It is no address: whatever wants to know a part of it raises, so no name is even looked up.
+    """
+
+    def __init__(self) -> None:
+        """Hold nothing."""
+
+    def __repr__(self) -> str:
+        """Say what it is."""
+        return "<no WebSockets>"
 
     @property
-    def raw_path(self) -> bytes:
-        """Read where a WebSocket's address is put together.
-
-        Raises:
-            ConfigurationError: Always.
-        """
+    def _uri_reference(self) -> NoReturn:  # type: ignore[override] # httpx2 reads all parts from it
         raise ConfigurationError(
             "WebSockets carry no signatures, so none is opened",
             id="usage.route",
             want="chat.completions.create",
         )
 
-
-# Where a version of the SDK does not ask for the path, there is still no such host (RFC 2606).
-_NO_WEBSOCKETS = _NoWebSockets("wss://no-websockets.invalid")
+    raw_path = _uri_reference
 
 
-class _Client(httpx2.Client):
-    """The client that the SDK sends with; copies of the SDK's client share it."""
-
-    def __init__(
-        self, gate: Gate[AttestedSession], fetch: HttpxFetch, inner: httpx2.Client
-    ) -> None:
-        transport: Any = VerifyingTransport(inner, gate)
-        super().__init__(transport=transport, trust_env=False)
-        self.gate = gate
-        self._fetch = fetch
-
-    def close(self) -> None:
-        """Close every connection."""
-        super().close()
-        self._fetch.close()
-
-    def __del__(self) -> None:
-        """Close what was left open, as the SDK's own client does."""
-        if getattr(self, "_fetch", None) is not None and not self.is_closed:
-            self.close()
+_NO_WEBSOCKETS = _NoWebSockets()
 
 
-class _AsyncClient(httpx2.AsyncClient):
-    """As :class:`_Client`, for an event loop."""
-
-    def __init__(self, gate: Gate[AsyncAttestedSession], inner: httpx2.AsyncClient) -> None:
-        transport: Any = VerifyingTransport(inner, gate)
-        super().__init__(transport=transport, trust_env=False)
-        self.gate = gate
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wishes:
-    """The arguments that the SDK's own client does not have."""
-
-    policy: str | Path | Policy | None
-    roots: UnsafeTestRoots | None
-    endorsements: EndorsementSource | Sequence[EndorsementSource]
-    dialect: str | None
-    hold_until_verified: bool
-    attestation_timeout: float | None
-
-    def gate(self, endpoint: Endpoint, open_session: Callable[[SessionCore], S]) -> Gate[S]:
-        return Gate(
-            Verifier(
-                policy="genuine" if self.policy is None else self.policy,
-                roots=self.roots,
-                endorsements=self.endorsements,
-            ),
-            endpoint,
-            open_session,
-            hold=self.hold_until_verified,
-            timeout=DEFAULT_TIMEOUT
-            if self.attestation_timeout is None
-            else self.attestation_timeout,
-        )
-
-    def require_none(self) -> None:
-        """Refuse wishes for a client that shares another one's sessions."""
-        if self != _NO_WISHES:
-            raise ConfigurationError(
-                "a copy keeps the policy and the sessions of its original",
-                id="usage.openai",
-                want="a client of its own for another policy",
-            )
-
-
-_NO_WISHES = _Wishes(
-    policy=None,
-    roots=None,
-    endorsements=(),
-    dialect=None,
-    hold_until_verified=False,
-    attestation_timeout=None,
-)
-
-
-def _endpoint(base_url: str | httpx2.URL | None, dialect: str | None) -> Endpoint:
-    """The endpoint, where the SDK itself would look for it."""
+def _address(base_url: str | httpx2.URL | None) -> str:
+    """The endpoint's address, where the SDK itself would look for it."""
     given = base_url if base_url is not None else os.environ.get("OPENAI_BASE_URL")
     if not isinstance(given, (str, httpx2.URL)):
         raise ConfigurationError(
@@ -150,7 +73,7 @@ def _endpoint(base_url: str | httpx2.URL | None, dialect: str | None) -> Endpoin
             id="usage.endpoint",
             want="https://host/v1",
         )
-    return Endpoint.parse(str(given), dialect=dialect)
+    return str(given)
 
 
 def _require_no_side_door(http_client: object, options: dict[str, Any]) -> None:
@@ -179,7 +102,7 @@ def _require_no_side_door(http_client: object, options: dict[str, Any]) -> None:
             )
 
 
-def _same_endpoint(gate: Gate[Any], base_url: str | httpx2.URL | None) -> None:
+def _same_endpoint(gate: Gate, base_url: str | httpx2.URL | None) -> None:
     if base_url is None or str(base_url).rstrip("/") != gate.endpoint.base_url:
         raise ConfigurationError(
             "a copy keeps the endpoint of its original, which is the one that is attested",
@@ -188,13 +111,10 @@ def _same_endpoint(gate: Gate[Any], base_url: str | httpx2.URL | None) -> None:
         )
 
 
-class OpenAI(openai.OpenAI):
-    """The SDK's client; what it returns was verified, and what is not raises.
+class _Verifying:
+    """What both clients have in common: it makes the HTTP client that the SDK sends with.
 
-    Nothing is sent, not even the key, before the endpoint satisfies the policy. A plain answer is
-    verified before it is parsed. The text of a streamed one flows at once, and the loop over it
-    ends with an exception instead of ending if it was not good; a loop that is left early gives no
-    verdict and no receipt.
+    Copies that the SDK makes of its client share it, and with it sessions and receipts.
 
     Args:
         base_url: The endpoint; ``OPENAI_BASE_URL`` if not given.
@@ -202,7 +122,10 @@ class OpenAI(openai.OpenAI):
         roots: Test roots, for simulated endpoints only.
         endorsements: The vendors' collateral, where the endpoint does not send it along.
         dialect: How the endpoint shows its evidence, where its host does not tell.
-        hold_until_verified: Hold streamed answers back until they are verified.
+        hold_until_verified: Hold streamed answers back until they are verified. They are in any
+            case under a policy that starts from ``strict``, and where the request carries tools.
+        salt_requests: Put a random value into each request, so that no answer can be an older
+            one. It is in any case under a policy that starts from ``strict``.
         attestation_timeout: Seconds that one request for evidence or a signature may take.
         http_client: Not for callers.
         **options: The SDK's other arguments, ``api_key`` among them.
@@ -211,6 +134,8 @@ class OpenAI(openai.OpenAI):
         ConfigurationError: A wrong argument, or one that would lead past the verification.
     """
 
+    _open: Any
+
     def __init__(  # noqa: PLR0913 -- the SDK's arguments, and ours
         self,
         *,
@@ -220,29 +145,32 @@ class OpenAI(openai.OpenAI):
         endorsements: EndorsementSource | Sequence[EndorsementSource] = (),
         dialect: str | None = None,
         hold_until_verified: bool = False,
+        salt_requests: bool = False,
         attestation_timeout: float | None = None,
-        http_client: httpx2.Client | None = None,
+        http_client: Any = None,  # noqa: ANN401 -- of either kind
         **options: Any,  # noqa: ANN401 -- the SDK knows their types
     ) -> None:
-        wishes = _Wishes(
+        wishes = Wishes(
             policy=policy,
             roots=roots,
             endorsements=endorsements,
             dialect=dialect,
             hold_until_verified=hold_until_verified,
+            salt_requests=salt_requests,
             attestation_timeout=attestation_timeout,
         )
-        if isinstance(http_client, _Client):  # a copy of this client
+        gate = getattr(http_client, "gate", None)
+        if isinstance(gate, Gate):  # a copy of this client
             wishes.require_none()
             _require_no_side_door(None, options)
-            _same_endpoint(http_client.gate, base_url)
+            _same_endpoint(gate, base_url)
             client = http_client
         else:
             _require_no_side_door(http_client, options)
-            client = _open(_endpoint(base_url, dialect), wishes)
-        self._gate = client.gate
+            client = self._open(httpx2, _address(base_url), wishes)
+        self._gate: Gate = client.gate
         super().__init__(
-            base_url=client.gate.endpoint.base_url,
+            base_url=self._gate.endpoint.base_url,  # type: ignore[call-arg] # the SDK's own
             http_client=client,
             **{**options, "websocket_base_url": _NO_WEBSOCKETS},
         )
@@ -253,83 +181,22 @@ class OpenAI(openai.OpenAI):
         return self._gate.receipts
 
 
-def _open(endpoint: Endpoint, wishes: _Wishes) -> _Client:
-    env = endpoint.trust_env
-    context = httpx2.create_ssl_context(trust_env=env)
+class OpenAI(_Verifying, openai.OpenAI):
+    """The SDK's client; what it returns was verified, and what is not raises.
 
-    def line() -> httpx2.Client:
-        limits = httpx2.Limits(max_connections=1, max_keepalive_connections=1)
-        return httpx2.Client(verify=context, trust_env=env, limits=limits)
+    Nothing is sent, not even the key, before the endpoint satisfies the policy. A plain answer is
+    verified before it is parsed. The text of a streamed one flows at once, and the loop over it
+    ends with an exception instead of ending if it was not good; a loop that is left early gives no
+    verdict and no receipt.
 
-    fetch = HttpxFetch(line)
-    gate = wishes.gate(endpoint, lambda core: AttestedSession(core, fetch))
-    inner = httpx2.Client(verify=context, trust_env=env, limits=openai.DEFAULT_CONNECTION_LIMITS)
-    return _Client(gate, fetch, inner)
-
-
-class AsyncOpenAI(openai.AsyncOpenAI):
-    """As :class:`OpenAI`, for an event loop.
-
-    Args:
-        base_url: See :class:`OpenAI`, as for all others.
-        policy: The policy.
-        roots: Test roots.
-        endorsements: The vendors' collateral.
-        dialect: The dialect.
-        hold_until_verified: Hold streamed answers back until they are verified.
-        attestation_timeout: Seconds that one request for evidence or a signature may take.
-        http_client: Not for callers.
-        **options: The SDK's other arguments.
-
-    Raises:
-        ConfigurationError: A wrong argument, or one that would lead past the verification.
+    It takes the SDK's arguments, and ``policy=``, ``roots=``, ``endorsements=``, ``dialect=``,
+    ``hold_until_verified=``, ``salt_requests=`` and ``attestation_timeout=``.
     """
 
-    def __init__(  # noqa: PLR0913 -- the SDK's arguments, and ours
-        self,
-        *,
-        base_url: str | httpx2.URL | None = None,
-        policy: str | Path | Policy | None = None,
-        roots: UnsafeTestRoots | None = None,
-        endorsements: EndorsementSource | Sequence[EndorsementSource] = (),
-        dialect: str | None = None,
-        hold_until_verified: bool = False,
-        attestation_timeout: float | None = None,
-        http_client: httpx2.AsyncClient | None = None,
-        **options: Any,  # noqa: ANN401 -- the SDK knows their types
-    ) -> None:
-        wishes = _Wishes(
-            policy=policy,
-            roots=roots,
-            endorsements=endorsements,
-            dialect=dialect,
-            hold_until_verified=hold_until_verified,
-            attestation_timeout=attestation_timeout,
-        )
-        if isinstance(http_client, _AsyncClient):  # a copy of this client
-            wishes.require_none()
-            _require_no_side_door(None, options)
-            _same_endpoint(http_client.gate, base_url)
-            client = http_client
-        else:
-            _require_no_side_door(http_client, options)
-            client = _open_async(_endpoint(base_url, dialect), wishes)
-        self._gate = client.gate
-        super().__init__(
-            base_url=client.gate.endpoint.base_url,
-            http_client=client,
-            **{**options, "websocket_base_url": _NO_WEBSOCKETS},
-        )
-
-    @property
-    def receipts(self) -> Receipts:
-        """The receipts of the answers that were verified, by the id of the answer."""
-        return self._gate.receipts
+    _open = staticmethod(open_client)
 
 
-def _open_async(endpoint: Endpoint, wishes: _Wishes) -> _AsyncClient:
-    env = endpoint.trust_env
-    inner = httpx2.AsyncClient(trust_env=env, limits=openai.DEFAULT_CONNECTION_LIMITS)
-    fetch = AsyncHttpxFetch(inner)
-    gate = wishes.gate(endpoint, lambda core: AsyncAttestedSession(core, fetch))
-    return _AsyncClient(gate, inner)
+class AsyncOpenAI(_Verifying, openai.AsyncOpenAI):
+    """As :class:`OpenAI`, for an event loop."""
+
+    _open = staticmethod(open_async_client)

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
+import html
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from teeverify import nvidia, tdx
 from teeverify.appraisal import AttestationResult, Policy
-from teeverify.appraisal.evidence import Evidence, RecordedAnswer
 from teeverify.binding import SigningKey
+from teeverify.client.receipt_evidence import evidence_of
+from teeverify.crypto.timestamp import parse_timestamp
 from teeverify.encoding.strict import json_value
-from teeverify.errors import (
-    ConfigurationError,
-    MalformedEvidence,
-    ResponseNotVerified,
-    SignatureUnavailable,
-)
-from teeverify.providers import DIALECTS
-from teeverify.providers.dialect import Enclosed, Recorded
+from teeverify.errors import ConfigurationError, ResponseNotVerified, SignatureUnavailable
+from teeverify.render.html import render_card
 from teeverify.responses import parse_signature
 from teeverify.responses.body import read_body
-from teeverify.responses.receipt import ReceiptFile, read_receipt, write_receipt
-from teeverify.roots import UnsafeTestRoots
+from teeverify.responses.receipt import ReceiptFile, write_receipt
+from teeverify.responses.receipt_reader import read_receipt
+from teeverify.roots import TimestampRoots, UnsafeTestRoots
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -35,7 +31,7 @@ if TYPE_CHECKING:
     from teeverify.client.endorsements import EndorsementSource
     from teeverify.client.verifier import Arguments
 
-__all__ = ["Receipt", "Receipts", "evidence_of"]
+__all__ = ["Receipt", "Receipts"]
 
 _ID = "receipt"
 _MAX_RECEIPTS = 1024
@@ -72,13 +68,14 @@ class Receipt:
         raw = source if isinstance(source, bytes) else read_bytes(source, what="receipt")
         return cls(read_receipt(json_value(raw, field="receipt", id=_ID)))
 
-    def save(self, path: str | Path, *, include: Literal["bytes", "hashes"] = "bytes") -> None:
+    def save(self, path: str | Path, *, include: Literal["bytes", "hashes"] = "hashes") -> None:
         """Write the receipt to a file that only its owner can read.
 
         Args:
             path: Where to.
             include: ``bytes`` to put request and answer in it. With ``hashes`` whoever verifies it
-                must have them; but a text that can be guessed is not hidden by its hash.
+                must have them (``answer=``, ``request=``); but a text that can be guessed is not
+                hidden by its hash.
 
         Raises:
             ConfigurationError: It cannot be written, or would be too large to be read again.
@@ -95,7 +92,7 @@ class Receipt:
                 got=str(path)[:200],
             ) from None
 
-    def to_bytes(self, *, include: Literal["bytes", "hashes"] = "bytes") -> bytes:
+    def to_bytes(self, *, include: Literal["bytes", "hashes"] = "hashes") -> bytes:
         """The receipt's file; see :meth:`save`.
 
         Raises:
@@ -116,20 +113,55 @@ class Receipt:
         policy: str | Path | Policy = "genuine",
         roots: UnsafeTestRoots | None = None,
         endorsements: EndorsementSource | tuple[EndorsementSource, ...] = (),
+        timestamp_roots: TimestampRoots | None = None,
+        offline: bool = True,
         **arguments: Unpack[Arguments],
     ) -> AttestationResult:
-        """Verify it again, with nothing but what it holds and what you give.
+        """Verify it again: as of then, and in the light of today.
 
-        Takes the arguments of :meth:`Verifier.verify`: your policy and your roots decide, never
-        anything in the receipt.
+        Takes the arguments of :class:`Verifier` and of :meth:`Verifier.verify`: your policy and
+        your roots decide, never anything in the receipt. What it lacks is never fetched.
+
+        Args:
+            policy: See :class:`Verifier`.
+            roots: See :class:`Verifier`.
+            endorsements: More collateral than the receipt holds; today's lists among it are what
+                it is compared with.
+            timestamp_roots: Whose timestamps you trust.
+            offline: Do not fetch today's lists either.
+            arguments: See :meth:`Verifier.appraise`.
 
         Raises:
             TeeVerifyError: The class that belongs to the worst finding, with ``result`` set.
         """
         from teeverify.client.verifier import Verifier  # noqa: PLC0415 -- reads receipts too
 
-        verifier = Verifier(policy=policy, roots=roots, endorsements=endorsements, offline=True)
+        verifier = Verifier(
+            policy=policy,
+            roots=roots,
+            endorsements=endorsements,
+            offline=offline,
+            timestamp_roots=timestamp_roots,
+        )
         return verifier.verify(evidence_of(self.parts, source="receipt"), **arguments)
+
+    def with_timestamp(self, token: bytes) -> Receipt:
+        """The receipt with one timestamp more; its id, and what it proves, stay the same.
+
+        Args:
+            token: An RFC 3161 authority's answer, or the token in it, over :attr:`receipt_id`.
+
+        Raises:
+            MalformedEvidence: It is no timestamp, or one of something else.
+        """
+        kept = parse_timestamp(token, of=self.parts.digest).token
+        parts = replace(self.parts, timestamps=(*self.parts.timestamps, kept))
+        return Receipt(parts, self.result)
+
+    @property
+    def receipt_id(self) -> str:
+        """The hash of the receipt's core, in hex: what a timestamp is of."""
+        return self.parts.digest.hex()
 
     @property
     def id(self) -> str | None:
@@ -145,6 +177,11 @@ class Receipt:
             MalformedEvidence: The signature cannot be read.
             SignatureUnavailable: There is none in it.
         """
+        if self.parts.signature is None:
+            raise SignatureUnavailable(
+                "the receipt has no signature: only the channel authenticated the answer",
+                id="answer.signature",
+            )
         return parse_signature(self.parts.signature).key
 
     @property
@@ -152,89 +189,21 @@ class Receipt:
         """When the answer had arrived, by its maker's clock."""
         return self.parts.answered_at
 
+    def _repr_html_(self) -> str:
+        """The card that notebooks show; of a receipt that was only read, that it was not verified.
+
+        It holds the answer's text, which is this program's own.
+        """
+        if self.result is None:
+            return f"<p>{html.escape(repr(self))}</p>"
+        raw = self.to_bytes(include="bytes")
+        return render_card(self.result, receipt=raw, answer=self.parts.response.raw)
+
     def __repr__(self) -> str:
         """What its maker saw, or that nothing was verified."""
         if self.result is not None:
             return f"<Receipt: {self.result.summary}>"
         return "<unverified Receipt: call verify()>"
-
-
-def evidence_of(parts: ReceiptFile, *, source: str) -> Evidence:
-    """The evidence and the answer in a receipt, as untrusted as in any other file.
-
-    Args:
-        parts: The receipt.
-        source: Where it came from, for people.
-
-    Raises:
-        MalformedEvidence: A part has another form, or is not about this answer.
-    """
-    if parts.query.get("nonce") != parts.nonce.hex():
-        raise MalformedEvidence(
-            "receipt.attestation.query: not the question with this nonce",
-            id=_ID,
-            field="receipt.attestation.query",
-        )
-    chosen = DIALECTS.get(parts.dialect)
-    if chosen is None:
-        raise MalformedEvidence(
-            "receipt.dialect: none that is known here",
-            id=_ID,
-            field="receipt.dialect",
-            got=repr(parts.dialect)[:40],
-            want=", ".join(DIALECTS),
-        )
-    _require_same_answer(parts)
-    exchange = Recorded(
-        path=parts.path, query=parts.query, body=parts.report, peer_spki_sha256=None
-    )
-    enclosed = chosen.enclosed(parts.report)
-    beside = _beside(parts)
-    return Evidence(
-        kind="endpoint",
-        provider=chosen.id,
-        source=source,
-        machines=chosen.read(exchange),
-        requested_model=parts.query.get("model"),
-        nonce=parts.nonce,
-        recorded_at=parts.attested_at,
-        tdx_endorsements=beside.tdx or enclosed.tdx,
-        nvidia_endorsements=beside.nvidia or enclosed.nvidia,
-        answer=RecordedAnswer(
-            signature=parts.signature, answer=parts.response.raw, request=parts.request.raw
-        ),
-    )
-
-
-def _require_same_answer(parts: ReceiptFile) -> None:
-    """Hashes whose bytes are not there must at least be the signed ones."""
-    try:
-        signed = parse_signature(parts.signature)
-    except (MalformedEvidence, SignatureUnavailable):
-        return  # said in its place, when the signature is verified
-    for name, kept, stated in (
-        ("request", parts.request, signed.request_sha256),
-        ("response", parts.response, signed.response_sha256),
-    ):
-        if kept.raw is None and kept.sha256.hex() != stated:
-            raise MalformedEvidence(
-                f"receipt.answer.{name}: not the hash that was signed",
-                id=_ID,
-                field=f"receipt.answer.{name}",
-                got=kept.sha256.hex(),
-                want=stated,
-            )
-
-
-def _beside(parts: ReceiptFile) -> Enclosed:
-    """The endorsements that its maker supplied beside those in the report."""
-    several = [tdx.Endorsements.load(raw) for raw in parts.tdx]
-    return Enclosed(
-        tdx=tdx.Endorsements.union(*several) if several else None,
-        nvidia=nvidia.Endorsements(nras_answers=parts.nras, jwks=parts.jwks)
-        if parts.nras
-        else None,
-    )
 
 
 class Receipts:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from teeverify.appraisal import AttestationResult
 from teeverify.binding import SigningKey
-from teeverify.client.core import Attestation, SessionCore
+from teeverify.client.attestation import Attestation
+from teeverify.client.core import SessionCore
 from teeverify.client.exchange import Exchange, Response, answer_bytes, request_bytes
-from teeverify.client.fetch import AsyncFetch, Fetch, run, run_async
 from teeverify.client.receipts import Receipt
 from teeverify.client.sources import read_bytes
+from teeverify.client.steps import Blocking, Looping, Steps
 from teeverify.clock import now
 from teeverify.errors import ConfigurationError
+from teeverify.responses.body import requested_model
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["AsyncAttestedSession", "AttestedSession", "BaseSession"]
 
@@ -65,6 +71,9 @@ class BaseSession:
         shown = "not attested yet" if known is None else known.result.summary
         return f"<{type(self).__name__} {self._core.endpoint.base_url}: {shown}>"
 
+    def _verify(self, exchange: Exchange) -> Steps[Receipt]:
+        return (yield from self._core.verify(exchange, (yield from self._core.ensure())))
+
     def _exchange(
         self,
         request: bytes | None,
@@ -75,8 +84,10 @@ class BaseSession:
         given = signature
         if signature is not None and not isinstance(signature, bytes):
             given = read_bytes(signature, what="signature")
+        sent = request_bytes(request, response)
         return Exchange(
-            request=request_bytes(request, response),
+            request=sent,
+            model=requested_model(sent),
             response=answer_bytes(response),
             received_at=now(),
             signature=given if isinstance(given, bytes) else None,
@@ -92,14 +103,13 @@ class AttestedSession(BaseSession):
 
     Args:
         core: What the session does.
-        fetch: How the endpoint is reached.
+        runner: How the endpoint is reached.
         api_key: Shown to the signature route once the endpoint is attested; never before.
     """
 
-    def __init__(self, core: SessionCore, fetch: Fetch, *, api_key: str | None = None) -> None:
+    def __init__(self, core: SessionCore, runner: Blocking, *, api_key: str | None = None) -> None:
         super().__init__(core, api_key)
-        self._fetch = fetch
-        self._lock = threading.Lock()
+        self._runner = runner
 
     def attest(self) -> Attestation:
         """The attestation in force; a new one where the last has run out.
@@ -107,16 +117,7 @@ class AttestedSession(BaseSession):
         Raises:
             TeeVerifyError: The endpoint does not satisfy the policy.
         """
-        with self._lock:  # one attestation, however many threads wait for it
-            return run(self._core.ensure(), self._fetch)
-
-    def verify_exchange(self, exchange: Exchange, sent_under: Attestation) -> Receipt:
-        """Verify one answer to a request that was sent under this attestation.
-
-        Raises:
-            TeeVerifyError: It is not verified.
-        """
-        return run(self._core.verify(exchange, sent_under), self._fetch)
+        return self._runner.run(self._core.ensure())
 
     def verify_response(
         self,
@@ -126,7 +127,7 @@ class AttestedSession(BaseSession):
         signature: bytes | str | Path | None = None,
         id: str | None = None,
     ) -> Receipt:
-        """Verify one answer.
+        """Verify one answer, once: a second time it would be a repeat.
 
         Args:
             response: The answer's exact bytes, or the answer of httpx2, httpx or requests.
@@ -142,7 +143,7 @@ class AttestedSession(BaseSession):
                 ``Unavailable`` where something needed could not be had.
         """
         exchange = self._exchange(request, response, signature, id)
-        return self.verify_exchange(exchange, self.attest())
+        return self._runner.run(self._verify(exchange))
 
 
 class AsyncAttestedSession(BaseSession):
@@ -150,16 +151,34 @@ class AsyncAttestedSession(BaseSession):
 
     Args:
         core: What the session does.
-        fetch: How the endpoint is reached.
+        runner: How the endpoint is reached.
         api_key: Shown to the signature route once the endpoint is attested; never before.
+        close: Closes its connections.
     """
 
-    def __init__(self, core: SessionCore, fetch: AsyncFetch, *, api_key: str | None = None) -> None:
-        import anyio  # noqa: PLC0415 -- only where there is an event loop
-
+    def __init__(
+        self,
+        core: SessionCore,
+        runner: Looping,
+        *,
+        api_key: str | None = None,
+        close: Callable[[], Awaitable[None]],
+    ) -> None:
         super().__init__(core, api_key)
-        self._fetch = fetch
-        self._lock = anyio.Lock()
+        self._runner = runner
+        self._close = close
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await self._close()
+
+    async def __aenter__(self) -> Self:
+        """For ``async with``."""
+        return self
+
+    async def __aexit__(self, *details: object) -> None:
+        """Close its connections."""
+        await self.aclose()
 
     async def attest(self) -> Attestation:
         """As :meth:`AttestedSession.attest`.
@@ -167,16 +186,7 @@ class AsyncAttestedSession(BaseSession):
         Raises:
             TeeVerifyError: The endpoint does not satisfy the policy.
         """
-        async with self._lock:
-            return await run_async(self._core.ensure(), self._fetch)
-
-    async def verify_exchange(self, exchange: Exchange, sent_under: Attestation) -> Receipt:
-        """As :meth:`AttestedSession.verify_exchange`.
-
-        Raises:
-            TeeVerifyError: It is not verified.
-        """
-        return await run_async(self._core.verify(exchange, sent_under), self._fetch)
+        return await self._runner.run(self._core.ensure())
 
     async def verify_response(
         self,
@@ -192,4 +202,4 @@ class AsyncAttestedSession(BaseSession):
             TeeVerifyError: It is not verified.
         """
         exchange = self._exchange(request, response, signature, id)
-        return await self.verify_exchange(exchange, await self.attest())
+        return await self._runner.run(self._verify(exchange))

@@ -9,14 +9,15 @@ from typing import Any, TypeAlias, TypeGuard
 
 from teeverify.appraisal import evidence as neutral
 from teeverify.appraisal.evidence import Machine
-from teeverify.client import snp_sources
-from teeverify.client.receipts import evidence_of
+from teeverify.client import snp_sources, tdx_sources
+from teeverify.client.receipt_evidence import evidence_of
 from teeverify.encoding.strict import hex_bytes, json_value, utf8_text
 from teeverify.endorsements import is_directory
 from teeverify.errors import ConfigurationError, MalformedEvidence
 from teeverify.providers import DIALECTS, load_capture
 from teeverify.providers.dialect import Recorded
-from teeverify.responses.receipt import is_receipt, read_receipt
+from teeverify.render.html import embedded_receipt, is_report
+from teeverify.responses.receipt_reader import is_receipt, read_receipt
 
 __all__ = ["Evidence", "Source", "is_url", "load_evidence", "read_bytes"]
 
@@ -125,6 +126,8 @@ def _from_bytes(raw: bytes, name: str, dialect: str | None) -> neutral.Evidence:
         )
     if dialect is not None:
         return _report(raw, name, dialect)
+    if is_report(raw):
+        return _from_json(embedded_receipt(raw), name)
     if raw.lstrip(_SPACE).startswith(_JSON_STARTS):
         return _from_json(raw, name)
     # First, as its version fills the four bytes in which a quote names its kind of key too.
@@ -219,6 +222,7 @@ _JSON_FORMS: tuple[tuple[Callable[[Any], bool], Callable[[Any, str], neutral.Evi
     (_is_get_quote, _get_quote),
     (is_receipt, _receipt),
     (snp_sources.is_azure, snp_sources.from_azure),
+    (tdx_sources.is_azure, tdx_sources.from_azure),
 )
 
 

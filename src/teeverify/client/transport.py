@@ -1,120 +1,204 @@
-"""The way of every request: attest first, send then, verify what comes back.
-
-One transport for httpx2 and the older httpx, blocking and not. It sits below whatever builds
-requests and parses answers, so that it sees the exact bytes of each attempt, retries included.
-"""
+"""One transport for httpx2 and the older httpx, blocking and not."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from teeverify.client.capture import Capture, stream_type
-from teeverify.client.core import Attestation, SessionCore
-from teeverify.client.endpoint import Endpoint, Route
-from teeverify.client.exchange import Exchange
+from teeverify.client.fetch import Deadline
 from teeverify.client.fetch_httpx import family_of
-from teeverify.client.receipts import Receipts
-from teeverify.client.session import BaseSession
-from teeverify.client.verifier import Verifier
-from teeverify.clock import now
-from teeverify.errors import EndpointUnavailable, ResponseNotVerified
-from teeverify.responses.body import requested_model
+from teeverify.client.gate import Gate
+from teeverify.client.steps import Either, Steps
+from teeverify.client.stream import MAX_DRAIN_SECONDS, CapturedStream, Incoming
+from teeverify.client.tls import peer_of, watch, watch_in_loop
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Gate", "S", "VerifyingTransport"]
-
-S = TypeVar("S", bound=BaseSession)
-_Way: TypeAlias = Literal["as-it-is", "whole", "stream"]
-_SUCCESS = range(200, 300)
-_REDIRECTS = range(300, 400)
+__all__ = ["HttpxLine", "VerifyingTransport"]
 
 
-class Gate(Generic[S]):
-    """What all requests of one client have in common: policy, sessions, receipts.
+class _Body:
+    """The body of an answer of either family."""
+
+    def __init__(self, response: Any, errors: tuple[type[BaseException], ...]) -> None:  # noqa: ANN401
+        self.errors = errors
+        self._response = response
+        self._source: Any = None
+
+    def chunk(self) -> Either:
+        """See :class:`~teeverify.client.stream.Incoming`."""
+
+        def blocking() -> bytes | None:
+            self._source = self._source or self._response.iter_raw()
+            return next(self._source, None)
+
+        async def looping() -> bytes | None:
+            self._source = self._source or self._response.aiter_raw()
+            chunk: bytes | None = await anext(self._source, None)
+            return chunk
+
+        return Either(blocking, looping)
+
+    def rest(self, keep: Callable[[bytes], bool]) -> Either:
+        """See :class:`~teeverify.client.stream.Incoming`."""
+
+        def blocking() -> None:
+            stream = self._response.extensions.get("network_stream")
+            connection = stream.get_extra_info("socket") if stream is not None else None
+            with Deadline(MAX_DRAIN_SECONDS) as deadline:
+                if connection is not None:
+                    deadline.watch(connection)
+                for chunk in self._source:
+                    if not keep(chunk) or deadline.expired:
+                        return
+
+        async def looping() -> None:
+            import anyio  # noqa: PLC0415 -- only where there is an event loop
+
+            with anyio.move_on_after(MAX_DRAIN_SECONDS):
+                async for chunk in self._source:
+                    if not keep(chunk):
+                        return
+
+        return Either(blocking, looping)
+
+    def close(self) -> Either:
+        """See :class:`~teeverify.client.stream.Incoming`."""
+
+        async def looping() -> None:
+            import anyio  # noqa: PLC0415 -- only where there is an event loop
+
+            with anyio.CancelScope(shield=True):
+                await self._response.aclose()
+
+        return Either(self._response.close, looping)
+
+
+class HttpxLine:
+    """How a client of httpx2 or httpx sends and receives.
+
+    Where TLS keys are bound, connections are kept apart by the set of keys that were admitted when
+    they were made: none outlives the attestation of the machine at its other end.
 
     Args:
-        verifier: Policy, roots and endorsements.
-        endpoint: The only endpoint that requests may go to.
-        open_session: Makes a session of what it does.
-        hold: Whether streamed answers are held back until they are verified.
-        timeout: Seconds that one request for evidence or a signature may take.
+        new_client: Makes a client that does the sending: its proxies, its certificates.
+        host: The endpoint's host.
     """
 
-    def __init__(
+    def __init__(self, new_client: Callable[[], Any], host: str) -> None:
+        self._new_client = new_client
+        self._host = host
+        client = new_client()
+        self._family = family_of(client)
+        self._watch: Callable[..., Any] = watch
+        if isinstance(client, self._family.AsyncClient):
+            self._watch = watch_in_loop
+        self._clients = {frozenset[bytes](): client}
+        family = self._family
+        self._errors = (family.HTTPError, family.StreamError, OSError)
+        bases = (CapturedStream, family.SyncByteStream, family.AsyncByteStream)
+        self.stream: Callable[..., CapturedStream] = type("CapturedStream", bases, {})
+
+    @property
+    def clients(self) -> tuple[Any, ...]:
+        """Every client that was made."""
+        return tuple(self._clients.values())
+
+    def target(self, request: Any) -> tuple[str, str]:  # noqa: ANN401
+        """See :class:`~teeverify.client.gate.Line`."""
+        return request.method, str(request.url)
+
+    def read(self, request: Any) -> Either:  # noqa: ANN401
+        """See :class:`~teeverify.client.gate.Line`."""
+        return Either(request.read, request.aread)
+
+    def authorization(self, request: Any) -> str | None:  # noqa: ANN401
+        """See :class:`~teeverify.client.gate.Line`."""
+        shown: str | None = request.headers.get("authorization")
+        return shown
+
+    def send(  # noqa: D417 -- see the protocol
         self,
-        verifier: Verifier,
-        endpoint: Endpoint,
-        open_session: Callable[[SessionCore], S],
-        *,
-        hold: bool,
-        timeout: float,
-    ) -> None:
-        self.endpoint = endpoint
-        self.hold = hold
-        self.receipts = Receipts()
-        self._verifier = verifier
-        self._open_session = open_session
-        self._timeout = timeout
-        self._sessions: dict[str | None, S] = {}
-        self._lock = threading.Lock()
+        request: Any,  # noqa: ANN401
+        content: bytes,
+        keys: frozenset[bytes],
+        headers: Mapping[str, str],
+    ) -> Either:
+        """See :class:`~teeverify.client.gate.Line`."""
+        extensions = dict(request.extensions)
+        if keys:
+            extensions["trace"] = self._watch(self._host, keys.__contains__)
+        framing = ("content-length", "transfer-encoding", "accept-encoding")
+        made = self._family.Request(
+            request.method,
+            request.url,
+            headers=[
+                (n, v) for n, v in request.headers.raw if n.lower().decode("latin-1") not in framing
+            ],
+            content=content,
+            extensions=extensions,
+        )
+        made.headers["Accept-Encoding"] = "identity"
+        made.headers.update(headers)
+        client = self._clients.get(keys)
+        if client is None:
+            client = self._clients.setdefault(keys, self._new_client())
 
-    def session(self, model: str | None) -> S:
-        """The session for a model; it attests by itself before anything is sent."""
-        with self._lock:
-            if model not in self._sessions:
-                core = SessionCore(
-                    self._verifier, self.endpoint, model=model, timeout=self._timeout
-                )
-                self._sessions[model] = self._open_session(core)
-            return self._sessions[model]
+        def send() -> Any:  # noqa: ANN401 -- an answer, or in an event loop one to be awaited
+            return client.send(made, stream=True, auth=None, follow_redirects=False)
 
-    def any_session(self) -> S:
-        """A session that is attested, for what concerns no model; else one for no model."""
-        with self._lock:
-            for session in self._sessions.values():
-                if session.holds:
-                    return session
-        return self.session(None)
+        return Either(send, send)
 
+    def peer(self, response: Any) -> bytes | None:  # noqa: ANN401
+        """See :class:`~teeverify.client.gate.Line`."""
+        return peer_of(response)
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """One attempt: the request, and the attestation under which it was sent."""
+    def incoming(self, response: Any) -> Incoming:  # noqa: ANN401
+        """See :class:`~teeverify.client.gate.Line`."""
+        return _Body(response, self._errors)
 
-    under: Attestation
-    request: Any
+    def whole(self, response: Any, body: bytes) -> Any:  # noqa: ANN401
+        """See :class:`~teeverify.client.gate.Line`."""
+        return self._answer(response, self._family.ByteStream(body))
 
-    def exchange(self, body: bytes) -> Exchange:
-        """The attempt with its answer."""
-        return Exchange(
-            request=self.request.content,
-            response=body,
-            received_at=now(),
-            authorization=self.request.headers.get("authorization"),
+    def flowing(self, response: Any, stream: CapturedStream) -> Any:  # noqa: ANN401
+        """See :class:`~teeverify.client.gate.Line`."""
+        return self._answer(response, stream)
+
+    def _answer(self, response: Any, stream: Any) -> Any:  # noqa: ANN401
+        framing = ("content-length", "transfer-encoding")
+        return self._family.Response(
+            status_code=response.status_code,
+            headers=[
+                (n, v)
+                for n, v in response.headers.raw
+                if n.lower().decode("latin-1") not in framing
+            ],
+            stream=stream,
+            extensions=response.extensions,
         )
 
 
 class VerifyingTransport:
-    """Passes requests on to another client, and only verified answers back.
+    """Passes requests on through a line, and only verified answers back.
 
     Args:
-        client: A client of httpx2 or httpx that does the sending: its proxies, its certificates.
-        gate: What all requests have in common.
+        line: What does the sending.
+        gate: What all requests have in common; its runner is of the line's kind.
+        close: Lets go what else was opened.
     """
 
-    def __init__(self, client: Any, gate: Gate[Any]) -> None:  # noqa: ANN401 -- of either family
+    def __init__(
+        self, line: HttpxLine, gate: Gate, *, close: Callable[[], None] | None = None
+    ) -> None:
         self.gate = gate
-        self._client = client
-        self._family = family_of(client)
-        self._stream = stream_type(self._family)
-        self._errors = (self._family.HTTPError, self._family.StreamError, OSError)
+        self._close = close
+        self._line = line
+        self._runner: Any = gate.runner
 
-    # --- blocking ---------------------------------------------------------------------------
+    def _steps(self, request: Any) -> Steps[Any]:  # noqa: ANN401 -- of either family
+        return self.gate.pass_on(self._line, request)
 
     def handle_request(self, request: Any) -> Any:  # noqa: ANN401
         """Attest if need be, send one request, and verify the answer.
@@ -122,34 +206,27 @@ class VerifyingTransport:
         Raises:
             TeeVerifyError: The endpoint or the answer is not verified, or nothing may be sent.
         """
-        route = self.gate.endpoint.route(request.method, str(request.url))
-        session = self._session(route, request.read())
-        sent = _Sent(session.attest(), request)
-        request.headers["Accept-Encoding"] = "identity"
-        response = self._client.send(request, stream=True, auth=None, follow_redirects=False)
-        try:
-            way = self._way(route, response)
-            if way == "as-it-is":
-                return response
+        return self._runner.run(self._steps(request))
 
-            def verdict(body: bytes) -> None:
-                """Verify the whole body, and keep its receipt."""
-                self.gate.receipts.add(session.verify_exchange(sent.exchange(body), sent.under))
+    async def handle_async_request(self, request: Any) -> Any:  # noqa: ANN401
+        """As :meth:`handle_request`.
 
-            if way == "stream":
-                return self._answer(response, self._stream(response, self._errors, verdict))
-            capture = Capture()
-            for chunk in response.iter_raw():
-                capture.keep(chunk)
-            verdict(capture.body)
-            return self._answer(response, self._family.ByteStream(capture.body))
-        except BaseException:
-            response.close()
-            raise
+        Raises:
+            TeeVerifyError: The endpoint or the answer is not verified, or nothing may be sent.
+        """
+        return await self._runner.run(self._steps(request))
 
     def close(self) -> None:
-        """Close the client that does the sending."""
-        self._client.close()
+        """Close the clients that do the sending."""
+        for client in self._line.clients:
+            client.close()
+        if self._close is not None:
+            self._close()
+
+    async def aclose(self) -> None:
+        """Close the clients that do the sending."""
+        for client in self._line.clients:
+            await client.aclose()
 
     def __enter__(self) -> Self:
         """For the client, which enters its transports."""
@@ -159,45 +236,6 @@ class VerifyingTransport:
         """For the client, which leaves its transports."""
         self.close()
 
-    # --- in an event loop -------------------------------------------------------------------
-
-    async def handle_async_request(self, request: Any) -> Any:  # noqa: ANN401
-        """As :meth:`handle_request`.
-
-        Raises:
-            TeeVerifyError: The endpoint or the answer is not verified, or nothing may be sent.
-        """
-        route = self.gate.endpoint.route(request.method, str(request.url))
-        session = self._session(route, await request.aread())
-        sent = _Sent(await session.attest(), request)
-        request.headers["Accept-Encoding"] = "identity"
-        response = await self._client.send(request, stream=True, auth=None, follow_redirects=False)
-        try:
-            way = self._way(route, response)
-            if way == "as-it-is":
-                return response
-
-            async def verdict(body: bytes) -> None:
-                """Verify the whole body, and keep its receipt."""
-                receipt = await session.verify_exchange(sent.exchange(body), sent.under)
-                self.gate.receipts.add(receipt)
-
-            if way == "stream":
-                return self._answer(response, self._stream(response, self._errors, verdict))
-            capture = Capture()
-            async for chunk in response.aiter_raw():
-                capture.keep(chunk)
-            await verdict(capture.body)
-            return self._answer(response, self._family.ByteStream(capture.body))
-        except BaseException:
-            with _shielded():
-                await response.aclose()
-            raise
-
-    async def aclose(self) -> None:
-        """Close the client that does the sending."""
-        await self._client.aclose()
-
     async def __aenter__(self) -> Self:
         """For the client, which enters its transports."""
         return self
@@ -205,52 +243,3 @@ class VerifyingTransport:
     async def __aexit__(self, *details: object) -> None:
         """For the client, which leaves its transports."""
         await self.aclose()
-
-    # --- both -------------------------------------------------------------------------------
-
-    def _session(self, route: Route, content: bytes) -> Any:  # noqa: ANN401 -- of either kind
-        if route == "signed":
-            return self.gate.session(requested_model(content))
-        return self.gate.any_session()
-
-    def _way(self, route: Route, response: Any) -> _Way:  # noqa: ANN401
-        """What becomes of an answer: errors are the SDK's, and everything else is verified."""
-        status = response.status_code
-        if status in _REDIRECTS:
-            raise EndpointUnavailable(
-                "the endpoint redirects the request, which is not followed",
-                id="endpoint.redirect",
-                got=f"status {status}",
-                hint="Give the address at which the endpoint itself answers.",
-            )
-        if status not in _SUCCESS or route == "open":
-            return "as-it-is"
-        encoding = response.headers.get("content-encoding") or "identity"
-        if encoding.strip().lower() != "identity":
-            raise ResponseNotVerified(
-                "the answer came compressed, which was not asked for: what was signed is not to "
-                "be had",
-                id="answer.encoding",
-                got=repr(encoding)[:40],
-                want="no Content-Encoding",
-                hint="Something between the enclave and you changes answers.",
-            )
-        kind = (response.headers.get("content-type") or "").lower()
-        streamed = kind.startswith("text/event-stream")
-        return "stream" if streamed and not self.gate.hold else "whole"
-
-    def _answer(self, response: Any, stream: Any) -> Any:  # noqa: ANN401
-        """The same answer with a body that was verified, or that ends with its verdict."""
-        return self._family.Response(
-            status_code=response.status_code,
-            headers=response.headers,
-            stream=stream,
-            extensions=response.extensions,
-        )
-
-
-def _shielded() -> Any:  # noqa: ANN401 -- a scope of anyio
-    """A scope in which a cancelled task may still close what it opened."""
-    import anyio  # noqa: PLC0415
-
-    return anyio.CancelScope(shield=True)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from teeverify import snp, tdx
+from teeverify import snp
 from teeverify.appraisal import (
     AttestationResult,
     Evidence,
@@ -23,18 +23,25 @@ from teeverify.appraisal import (
 from teeverify.appraisal.evidence import RecordedAnswer, Scope
 from teeverify.client.amd import AmdEndorsements, has_leaves, reports_in_need
 from teeverify.client.endorsements import EndorsementSource, load_given
+from teeverify.client.hindsight import Retrospect
 from teeverify.client.intel import IntelEndorsements, quotes_in_need
+from teeverify.client.memory import EndpointMemory, Replays
+from teeverify.client.nvidia import NvidiaEndorsements, with_nvidia
+from teeverify.client.receipt_evidence import unsigned_answer
 from teeverify.client.sources import Source, is_url, load_evidence, read_bytes
 from teeverify.clock import now, parse_time
 from teeverify.encoding.strict import hex_bytes
+from teeverify.endorsements.remembered import Remembering
 from teeverify.errors import (
     ConfigurationError,
     EvidenceError,
     MalformedEvidence,
     Unavailable,
 )
-from teeverify.responses import examine_answer
-from teeverify.roots import EMBEDDED, UnsafeTestRoots
+from teeverify.providers import DIALECTS, dialect_for
+from teeverify.responses import TEXT, UNSIGNED, Form, examine_answer, known_keys
+from teeverify.responses.signed_text import KnownKeys
+from teeverify.roots import EMBEDDED, TimestampRoots, UnsafeTestRoots
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -75,12 +82,16 @@ class Verifier:
         intel: Where Intel's endorsements are fetched from, and kept, when they are missing and
             the appraisal is of now; Intel's own service unless given.
         amd: The same for AMD's.
+        nvidia: The same for NVIDIA's; evidence is posted to its attestation service (NRAS) only
+            where the policy takes that service's word and its manifests cannot be had.
+        timestamp_roots: Whose timestamps of receipts count; none unless given.
+        memory: What is remembered of endpoints between runs; in the user's cache unless named.
 
     Raises:
         ConfigurationError: A policy or endorsement that cannot be read.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- each may be chosen
         self,
         *,
         policy: str | Path | Policy = "genuine",
@@ -89,6 +100,9 @@ class Verifier:
         offline: bool = False,
         intel: IntelEndorsements | None = None,
         amd: AmdEndorsements | None = None,
+        nvidia: NvidiaEndorsements | None = None,
+        timestamp_roots: TimestampRoots | None = None,
+        memory: EndpointMemory | None = None,
     ) -> None:
         if roots is not None and not isinstance(roots, UnsafeTestRoots):
             raise ConfigurationError(
@@ -98,8 +112,13 @@ class Verifier:
         self.offline = offline
         self._roots = EMBEDDED if roots is None else roots.roots
         self.given = load_given(endorsements)
+        self.memory = EndpointMemory() if memory is None else memory
+        self.replays = Replays()
         self._intel = intel
         self._amd = amd
+        self._nvidia = nvidia
+        self._of_nvidia = Remembering()
+        self._retrospect = Retrospect(self.given, timestamp_roots)
 
     def appraise(  # noqa: PLR0913 -- the question in all its parts
         self,
@@ -156,23 +175,37 @@ class Verifier:
         evidence = self._with_endorsements(found)
         moment = now()
         question = self._question(evidence, nonce=nonce, at=at, moment=moment)
-        evidence = self._completed(evidence, question, moment)
+        if evidence.held is None:
+            evidence = self._completed(evidence, question, moment)
         signed = _signed(
             evidence.answer,
             signature=_bytes(signature, "signature"),
             answer=_bytes(answer, "answer"),
             request=_bytes(request, "request"),
+            form=_form(evidence, dialect),
+            keys=known_keys(m.public_key for m in evidence.machines if m.public_key is not None),
         )
         if signed is None and evidence.kind == "none":
             raise ConfigurationError("there is nothing to verify", id="usage.source")
-        return appraise_examined(
-            self._examined(evidence, question, moment),
+        hindsight = None
+        if evidence.held is None:
+            examined = self._examined(evidence, question, moment)
+            examined = examined if self.offline else self.memory.recall(examined, self.policy)
+        else:
+            examined, hindsight = self._retrospect.look_back(
+                evidence, evidence.held, question, moment, complete=self._completed
+            )
+        result = appraise_examined(
+            examined,
             signed,
             self._policy(expect, allow_attested_later),
             scope_asked=scope,
             model=model,
             verified_at=moment,
+            hindsight=hindsight,
         )
+        self.memory.learn(examined, result)
+        return result
 
     def verify(self, source: Source = None, **arguments: Unpack[Arguments]) -> AttestationResult:
         """As :meth:`appraise`, but raise unless the policy is satisfied.
@@ -232,7 +265,8 @@ class Verifier:
         """
         found = self._with_endorsements(evidence)
         question = self._question(found, nonce=None, at=None, moment=at)
-        return self._examined(self._completed(found, question, at), question, at)
+        examined = self._examined(self._completed(found, question, at), question, at)
+        return self.memory.recall(examined, self.policy)
 
     def _fetches(self, question: Question, moment: datetime) -> bool:
         """Whether what is missing may be fetched: now, and for Intel's own root or a named host."""
@@ -243,18 +277,14 @@ class Verifier:
     def _completed(self, evidence: Evidence, question: Question, moment: datetime) -> Evidence:
         """The evidence with what Intel's service adds, where something is missing."""
         evidence = self._with_amd(evidence, question, moment)
-        quotes = quotes_in_need(evidence)
-        if not quotes or not self._fetches(question, moment):
+        evidence = self._with_nvidia(evidence, question, moment)
+        compares = self.policy["tdx.newest_standard"]
+        quoted = any(machine.quote is not None for machine in evidence.machines)
+        needed = quotes_in_need(evidence) or (compares and quoted)
+        if not needed or not self._fetches(question, moment):
             return evidence
-        try:
-            self._intel = self._intel or IntelEndorsements()
-            fetched = self._intel.for_quotes(quotes, at=question.at)
-        except (EvidenceError, Unavailable) as error:
-            # It is then missing, which each check that needs it says; here is why.
-            return replace(evidence, notes=(*evidence.notes, f"not fetched: {error.message}"))
-        known = evidence.tdx_endorsements
-        several = (fetched,) if known is None else (known, fetched)
-        return replace(evidence, tdx_endorsements=tdx.Endorsements.union(*several))
+        self._intel = self._intel or IntelEndorsements()
+        return self._intel.complete_evidence(evidence, at=question.at, data_sets=compares)
 
     def _with_amd(self, evidence: Evidence, question: Question, moment: datetime) -> Evidence:
         """The evidence with what AMD's service adds, where something is missing."""
@@ -273,12 +303,21 @@ class Verifier:
         several = (fetched,) if known is None else (known, fetched)
         return replace(evidence, snp_endorsements=snp.Endorsements.union(*several))
 
+    def _with_nvidia(self, evidence: Evidence, question: Question, moment: datetime) -> Evidence:
+        """The evidence with what NVIDIA's services add, where something is missing."""
+        none = all(machine.gpus is None for machine in evidence.machines)
+        foreign = self._nvidia is None and question.roots is not EMBEDDED
+        if none or foreign or self.offline or abs(question.at - moment) > _NOW:
+            return evidence
+        self._nvidia = self._nvidia or NvidiaEndorsements()
+        return self._nvidia.complete_evidence(evidence, question, self.policy)
+
     def _examined(self, evidence: Evidence, question: Question, moment: datetime) -> Examined:
         """Examine, under the numbers seen before; then remember the higher ones of genuine CPUs."""
         if self._intel is None or not self._fetches(question, moment):
             return examine(evidence, question)
         store = self._intel.store
-        examined = examine(evidence, replace(question, remembered=store.counters()))
+        examined = examine(evidence, replace(question, remembered=store.counters(), online=True))
         for machine in examined.machines:
             if machine.cpu is not None:
                 store.raise_counters(machine.cpu.counters)
@@ -294,11 +333,12 @@ class Verifier:
         return policy
 
     def _with_endorsements(self, evidence: Evidence) -> Evidence:
+        if evidence.held is not None:
+            return evidence  # to a receipt's own, what was given is added
         return replace(
-            evidence,
+            with_nvidia(evidence, self.given.nvidia, self._of_nvidia),
             tdx_endorsements=self.given.tdx or evidence.tdx_endorsements,
             snp_endorsements=self.given.snp or evidence.snp_endorsements,
-            nvidia_endorsements=self.given.nvidia or evidence.nvidia_endorsements,
         )
 
     def _question(
@@ -372,15 +412,28 @@ def _signed(
     signature: bytes | None,
     answer: bytes | None,
     request: bytes | None,
+    form: Form,
+    keys: KnownKeys,
 ) -> SignedAnswer | None:
     """Examine the answer that the caller gave, and what was kept with the evidence else."""
     if kept is not None:
         signature = kept.signature if signature is None else signature
         answer = kept.answer if answer is None else answer
         request = kept.request if request is None else request
+        if signature is None:
+            return unsigned_answer(answer)
     elif signature is None and answer is None and request is None:
         return None
-    return examine_answer(signature=signature, answer=answer, request=request)
+    return examine_answer(
+        signature=signature, answer=answer, request=request, form=form, keys=keys
+    )
+
+
+def _form(evidence: Evidence, dialect: str | None) -> Form:
+    """How answers are signed in the dialect of the evidence, or in the one that was named."""
+    name = evidence.provider if evidence.kind == "endpoint" else dialect
+    chosen = dialect_for("", name) if name in DIALECTS or evidence.kind != "endpoint" else None
+    return TEXT if chosen is None else chosen.form or UNSIGNED
 
 
 def _require(name: str, value: object, kind: type) -> None:

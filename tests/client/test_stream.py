@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teeverify.client.capture import Capture
+from teeverify.client.stream import Capture
 from teeverify.errors import ResponseNotVerified
 
 END = b"data: [DONE]\n\n"
@@ -125,7 +125,7 @@ def test_an_end_in_the_words_of_a_model_splits_nothing():
 
 
 def test_an_answer_that_is_too_large(monkeypatch):
-    from teeverify.client import capture as module
+    from teeverify.client import stream as module
 
     monkeypatch.setattr(module, "MAX_ANSWER", 10)
     capture = Capture()

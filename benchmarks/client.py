@@ -1,0 +1,246 @@
+"""Times what verification adds to an answer on the client, and what opening a session costs.
+
+No network: a line that answers at once. What peers' scripts call for the same answer and quote is
+timed in the same run, taking turns: ``eth-account`` recovers the signer, ``dcap-qvl`` verifies the
+quote. Without the extra ``fast`` the same runs once more in an interpreter that lacks it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from teeverify.client.clients import Wishes
+from teeverify.client.fetch import Get, Got
+from teeverify.client.gate import Gate
+from teeverify.client.steps import Blocking, Either
+from teeverify.roots import UnsafeTestRoots
+from teeverify.simulator.keys import SimulatedKey
+from teeverify.simulator.tee import SimulatedTee
+
+GPUS = 8
+URL = "http://127.0.0.1:8000/v1"
+# Milliseconds that one answer may cost, and bare P-384 verifications that opening may.
+MOST_FAST, MOST_PLAIN, MOST_OPENING = 0.5, 2.5, 45
+HIDDEN = "import sys; sys.modules['coincurve'] = sys.modules['sha3'] = None; "
+
+
+class Enclave:
+    """What a server would answer, made beforehand."""
+
+    def __init__(self) -> None:
+        self.tee = SimulatedTee(gpus=GPUS)
+        self.roots = UnsafeTestRoots([self.tee.roots_pem()])
+        self.key = SimulatedKey()
+        self.signatures: dict[str, bytes] = {}
+        self.report: bytes | None = None
+        self.keep = False
+
+    def fetch(self, get: Get) -> Got:
+        """Evidence for whatever nonce, or a signature."""
+        if "/signature/" in get.url:
+            name = get.url.rpartition("/")[2].partition("?")[0]
+            return Got(status=200, content_type="application/json", body=self.signatures[name])
+        nonce = bytes.fromhex(get.url.partition("nonce=")[2][:64])
+        value = self.tee.report(nonce, key=self.key.key, public_key=self.key.public_bytes)
+        return Got(status=200, content_type="application/json", body=json.dumps(value).encode())
+
+    def exchange(self, number: int) -> tuple[bytes, bytes]:
+        """A request and its answer, whose signature is then to be had."""
+        name = f"chatcmpl-{number:032x}"
+        request = json.dumps({"model": "default", "messages": [], "seed": number}).encode()
+        head = {"id": name, "created": int(time.time()), "model": "default"}
+        answer = json.dumps({**head, "choices": [{"message": {"content": "x" * 1000}}]}).encode()
+        text = ":".join(hashlib.sha256(part).hexdigest() for part in (request, answer))
+        signed = {"text": text, "signature": self.key.sign(text),
+                  "signing_address": str(self.key.key), "signing_algo": "ecdsa"}  # fmt: skip
+        self.signatures[name] = json.dumps(signed).encode()
+        return request, answer
+
+
+class Line:
+    """Hands an answer over that is already there."""
+
+    errors = (OSError,)
+
+    def __init__(self, request: bytes, answer: bytes) -> None:
+        self.request, self.answer = request, answer
+        self.status_code = 200
+        self.headers = {"content-type": "application/json"}
+        self._chunks: Iterator[bytes | None] = iter([answer, None])
+
+    def target(self, request: object) -> tuple[str, str]:
+        """One of the signed routes."""
+        del request
+        return "POST", f"{URL}/chat/completions"
+
+    def read(self, request: object) -> Either:
+        """The request."""
+        del request
+        return _now(self.request)
+
+    def authorization(self, request: object) -> None:
+        """Nothing."""
+
+    def send(self, request: object, content: bytes, keys: frozenset[bytes]) -> Either:
+        """The answer is there."""
+        del request, content, keys
+        return _now(self)
+
+    def peer(self, response: object) -> None:
+        """No TLS."""
+
+    def incoming(self, response: object) -> Line:
+        """The answer's body."""
+        del response
+        return self
+
+    def chunk(self) -> Either:
+        """The body, then its end."""
+        return _now(next(self._chunks))
+
+    def close(self) -> Either:
+        """Nothing."""
+        return _now(None)
+
+    def whole(self, response: object, body: bytes) -> bytes:
+        """The body."""
+        del response
+        return body
+
+
+def _now(value: object) -> Either:
+    return Either(lambda: value, lambda: value)  # type: ignore[arg-type, return-value]
+
+
+def open_gate(enclave: Enclave) -> Gate:
+    """A client's gate, attested."""
+    gate = Wishes(roots=enclave.roots).gate(URL, Blocking(enclave.fetch))
+    gate.runner.run(gate._session("default").ensure())  # type: ignore[arg-type] # noqa: SLF001
+    return gate
+
+
+def milliseconds(work: Callable[[], object]) -> float:
+    """How long it keeps a core busy: others on this computer do not count."""
+    start = time.process_time()
+    work()
+    return (time.process_time() - start) * 1000
+
+
+def measure(rounds: int) -> dict[str, float]:
+    """Medians: of an answer, of its parts as peers verify them, and of opening a session."""
+    enclave = Enclave()
+    gate = open_gate(enclave)
+    exchanges = [enclave.exchange(number) for number in range(rounds + 1)]
+    times: dict[str, list[float]] = {}
+    peers = _peers(enclave, exchanges)
+    for number, (request, answer) in enumerate(exchanges):
+        line: Any = Line(request, answer)
+        took = milliseconds(lambda line=line: gate.runner.run(gate.pass_on(line, None)))  # type: ignore[arg-type,misc]
+        if not number:
+            times["answer, the signer's first"] = [took]
+            continue
+        times.setdefault("answer", []).append(took)
+        for name, peer in peers.items():
+            times.setdefault(name, []).append(milliseconds(lambda peer=peer, n=number: peer(n)))  # type: ignore[misc]
+    times.update(_opening(enclave, max(rounds // 20, 5)))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _peers(
+    enclave: Enclave, exchanges: list[tuple[bytes, bytes]]
+) -> Mapping[str, Callable[[int], object]]:
+    """What peers' scripts call for one answer."""
+    try:
+        from eth_account import Account  # noqa: PLC0415 -- only the benchmark needs it
+        from eth_account.messages import encode_defunct  # noqa: PLC0415
+    except ImportError:
+        return {}
+    texts = [json.loads(enclave.signatures[f"chatcmpl-{n:032x}"]) for n in range(len(exchanges))]
+
+    def recover(number: int) -> object:
+        signed = texts[number]
+        message = encode_defunct(text=signed["text"])
+        return Account.recover_message(message, signature=signed["signature"])
+
+    return {"eth-account, recovery alone": recover}
+
+
+def _opening(enclave: Enclave, rounds: int) -> dict[str, list[float]]:
+    """CPU time of attesting once more with GPUs that are known, without making the evidence."""
+    gate = open_gate(enclave)
+    core = gate._session("default")  # noqa: SLF001
+    bare = _bare_p384()
+    spent: list[float] = []
+
+    def fetch(get: Get) -> Got:
+        start = time.process_time()
+        got = enclave.fetch(get)
+        spent.append(time.process_time() - start)
+        return got
+
+    runner = Blocking(fetch)
+    opened, once = [], []
+    for _ in range(rounds):
+        spent.clear()
+        start = time.process_time()
+        runner.run(core._admit(None))  # noqa: SLF001
+        opened.append((time.process_time() - start - sum(spent)) * 1000)
+        start = time.process_time()
+        for _ in range(10):
+            bare()
+        once.append((time.process_time() - start) * 100)
+    return {f"opening, {GPUS} known GPUs": opened, "one bare P-384 verification": once}
+
+
+def _bare_p384() -> Callable[[], object]:
+    own, message = ec.generate_private_key(ec.SECP384R1()), bytes(4096)
+    der = own.sign(message, ec.ECDSA(hashes.SHA384()))
+    return lambda: own.public_key().verify(der, message, ec.ECDSA(hashes.SHA384()))
+
+
+def without_fast(rounds: int) -> dict[str, float]:
+    """The same in an interpreter without coincurve and safe-pysha3."""
+    program = HIDDEN + (
+        f"import json; from benchmarks.client import measure; print(json.dumps(measure({rounds})))"
+    )
+    done = subprocess.run(  # noqa: S603 -- our own interpreter, and constants
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def print_client_report(rounds: int) -> None:
+    """Print a table, with what each may cost at most."""
+    with tempfile.TemporaryDirectory() as folder:
+        kept = os.environ.get("TEEVERIFY_CACHE")
+        os.environ["TEEVERIFY_CACHE"] = folder
+        try:
+            fast, plain = measure(rounds), without_fast(max(rounds // 4, 10))
+        finally:
+            os.environ.pop("TEEVERIFY_CACHE")
+            if kept is not None:
+                os.environ["TEEVERIFY_CACHE"] = kept
+    opening = fast[f"opening, {GPUS} known GPUs"] / fast["one bare P-384 verification"]
+    print(f"\nThe client, milliseconds (medians of {rounds}), no network")
+    print(f"{'':36}{'[fast]':>9}{'without':>9}")
+    for name, value in fast.items():
+        print(f"{name:36}{value:9.3f}{plain.get(name, float('nan')):9.3f}")
+    print(f"an answer: at most {MOST_FAST} with [fast], {MOST_PLAIN} without")
+    print(f"opening: {opening:.0f} bare P-384 verifications, at most {MOST_OPENING}")
+
+
+if __name__ == "__main__":
+    print_client_report(200)
