@@ -1,11 +1,11 @@
 # `make` lists what there is. Everything is set up in .venv on first use; Python 3.10+ is all it needs.
 PYTHON ?=
 VENV ?= .venv
-EXTRAS ?= cli,fast,openai,server
+EXTRAS ?= audit,cli,fast,openai,ray,redis,server,sigstore
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest lint format docs bench clean
+.PHONY: help demo test test-oldest vllm lint format docs bench clean
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -26,6 +26,9 @@ test: $(VENV)/.test ## run the tests
 test-oldest: $(oldest)/.test ## run the tests on the oldest dependencies that are supported
 	@$(oldest)/bin/python -m pytest $(PYTEST_ARGS)
 
+vllm: ## set up vLLM for the CPU, for the tests of the server with the real engine (3 GB, once)
+	@.ci/vllm
+
 lint: $(VENV)/.lint ## style, types, layers, docstrings
 	@$(bin)/ruff check .
 	@$(bin)/ruff format --check .
@@ -41,7 +44,9 @@ docs: $(VENV)/.docs ## build docs/_build/html; a warning is an error
 	@$(bin)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-bench: $(VENV)/.test ## time the verifier against dcap-qvl
+bench: $(VENV)/.test ## time the verifier against dcap-qvl, tinfoil and NVIDIA's
+	@bash .ci/tinfoil $(PYTHON) || echo "tinfoil cannot be installed: it is not compared with."
+	@bash .ci/nvidia-sdk || echo "NVIDIA's SDK cannot be installed: it is not compared with."
 	@$(bin)/python -m benchmarks
 
 clean: ## remove what was built and installed here

@@ -14,11 +14,13 @@ import pytest
 
 from teeverify.enclave.app import EnclaveApp
 from teeverify.enclave.attestation import Attester
-from teeverify.enclave.chat import DONE
+from teeverify.enclave.dialects.flat import FlatDialect
 from teeverify.enclave.engines import EngineFailed, Piece
+from teeverify.enclave.engines.embedded import Embedded
 from teeverify.enclave.keys import SigningKeys
+from teeverify.enclave.metrics import Metrics
 from teeverify.enclave.signing import Notary
-from teeverify.enclave.store import SignatureStore
+from teeverify.enclave.store import SqliteStore
 
 
 class ScriptedEngine:
@@ -55,20 +57,40 @@ class ScriptedEngine:
         pass
 
 
+@dataclass
+class ScriptedQuote:
+    quote: bytes
+    event_log: list = field(default_factory=lambda: [{"imr": 0}])
+    info: dict = field(default_factory=lambda: {"app_name": "scripted"})
+    vm_config: str = "{}"
+
+
+@dataclass
+class ScriptedDevice:
+    evidence: str
+    certificate: str = "Y2VydA=="
+    arch: str = "HOPPER"
+    kind: int = 1
+
+
 class ScriptedTee:
-    """Gives reports; notes how many are made at once, and how."""
+    """Gives evidence that is what it was asked for; notes how much is gathered at once, and how."""
+
+    platform = "tdx"
 
     def __init__(self):
         self.pause = 0.0
         self.error = None
         self.most_at_once = 0
+        self.asked = 0
         self.threads = set()
         self._now = 0
         self._lock = threading.Lock()
 
-    def report(self, nonce, *, key, public_key, model):
+    def devices(self, nonce):
         with self._lock:
             self._now += 1
+            self.asked += 1
             self.most_at_once = max(self.most_at_once, self._now)
         self.threads.add(threading.current_thread())
         time.sleep(self.pause)
@@ -76,12 +98,13 @@ class ScriptedTee:
             self._now -= 1
         if self.error is not None:
             raise self.error
-        return {
-            "request_nonce": nonce.hex(),
-            "signing_address": str(key),
-            "signing_public_key": public_key.hex(),
-            "model_name": model,
-        }
+        return [ScriptedDevice(nonce.hex())]
+
+    def quote(self, report_data):
+        return ScriptedQuote(report_data)
+
+    def endorsements(self):
+        return None
 
 
 @dataclass
@@ -191,10 +214,14 @@ class World:
 
     engine: ScriptedEngine
     tee: ScriptedTee
-    keys: SigningKeys
-    store: SignatureStore
-    attester: Attester
+    dialect: FlatDialect
+    store: SqliteStore
+    metrics: Metrics
     app: EnclaveApp
+
+    @property
+    def keys(self) -> SigningKeys:
+        return self.dialect.keys
 
     @property
     def client(self):
@@ -207,24 +234,40 @@ class World:
 
 @pytest.fixture
 def store(tmp_path):
-    opened = SignatureStore(tmp_path / "signatures.db")
+    opened = SqliteStore(tmp_path / "signatures.db")
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def world(store):
-    engine, tee, keys = ScriptedEngine(), ScriptedTee(), SigningKeys()
-    attester = Attester(tee, keys, model="default", most_waiting=4)
-    app = EnclaveApp(
-        model="default",
-        engine=engine,
-        attester=attester,
-        notary=Notary(keys, store),
-        terminal=DONE,
-    )
-    yield World(engine, tee, keys, store, attester, app)
-    attester.close()
+def make_world(store):
+    """Makes worlds; of several dialects, with other backends, with API keys."""
+    attesters = []
+
+    def make(*, dialects=("dstack",), backend=None, rate=1000, **options):
+        engine, tee, metrics = ScriptedEngine(), ScriptedTee(), Metrics()
+        spoken = [
+            FlatDialect(one, model="default") if isinstance(one, str) else one for one in dialects
+        ]
+        attesters.append(Attester(tee, metrics, most_waiting=4, rate=rate))
+        app = EnclaveApp(
+            backend=backend or Embedded(engine, model="default"),
+            dialects=spoken,
+            attester=attesters[-1],
+            notary=Notary(spoken, store, metrics),
+            metrics=metrics,
+            **options,
+        )
+        return World(engine, tee, spoken[0], store, metrics, app)
+
+    yield make
+    for attester in attesters:
+        attester.close()
+
+
+@pytest.fixture
+def world(make_world):
+    return make_world()
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import time
 import pytest
 
 from teeverify.appraisal.observation import Outcome
-from teeverify.enclave import app as module
+from teeverify.enclave import relay as module
 from teeverify.enclave.chat import DONE
-from teeverify.enclave.engines import EngineBusy
+from teeverify.enclave.engines import EngineBusy, embedded
 from teeverify.enclave.store import StoreError
 from teeverify.responses import examine_answer
 
@@ -91,6 +91,65 @@ def test_a_stream_with_usage(world):
     assert events[-1]["usage"]["total_tokens"] == 13
 
 
+SEVERAL = {"n": 3}
+AS_JSON = {"response_format": {"type": "json_object"}}
+TOOL = {
+    "tools": [{"type": "function", "function": {"name": "look_up"}}],
+    "tool_choice": "required",
+}
+
+
+def said_by(reply, *, stream):
+    """Content, tool arguments and reason of every choice."""
+    if not stream:
+        return {
+            one["index"]: (
+                one["message"]["content"],
+                "".join(c["function"]["arguments"] for c in one["message"].get("tool_calls", ())),
+                one["finish_reason"],
+            )
+            for one in reply.json()["choices"]
+        }
+    found = {}
+    for part in reply.parts[:-1]:
+        for one in json.loads(part.removeprefix(b"data: "))["choices"]:
+            content, arguments, _ = found.get(one["index"], (None, "", None))
+            delta = one["delta"]
+            if delta.get("content") is not None:
+                content = (content or "") + delta["content"]
+            for call in delta.get("tool_calls", ()):
+                arguments += call["function"]["arguments"]
+            found[one["index"]] = (content, arguments, one["finish_reason"])
+    return found
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        (SEVERAL, dict.fromkeys(range(3), ('Hel"lo!', "", "stop"))),
+        (AS_JSON, {0: ('{"text": "Hel\\"lo!"}', "", "stop")}),
+        (TOOL, {0: (None, '{"text": "Hel\\"lo!"}', "tool_calls")}),
+        (SEVERAL | AS_JSON, dict.fromkeys(range(3), ('{"text": "Hel\\"lo!"}', "", "stop"))),
+    ],
+    ids=["choices", "json", "tool", "json-choices"],
+)
+def test_choices_json_and_tools(world, members, said, stream):
+    world.engine.script = ["Hel", '"lo', "!"]
+    members = members | {"stream": stream}
+    reply = ask(world, members)
+    assert said_by(reply, stream=stream) == said
+    assert_signed(world, reply, world.body(**members))
+
+
+@pytest.mark.parametrize("members", [SEVERAL, SEVERAL | STREAM], ids=["plain", "streamed"])
+def test_one_choice_that_breaks_off_breaks_the_answer(world, members):
+    world.engine.script, world.engine.ends = ["Hel", "lo"], False
+    reply = ask(world, members)
+    assert DONE not in reply.body
+    assert (reply.status, reply.complete) in ((502, True), (200, False))
+
+
 @pytest.mark.parametrize("members", [{}, STREAM], ids=["plain", "streamed"])
 @pytest.mark.parametrize(
     "text",
@@ -130,7 +189,9 @@ def test_however_the_request_is_cut(world):
         assert_signed(world, asyncio.run(world.client.chat([*parts, b""])), raw)
 
 
-@pytest.mark.parametrize("size", [module._PARSED_INLINE - 200, module._PARSED_INLINE + 1, 2**20])
+@pytest.mark.parametrize(
+    "size", [embedded._PARSED_INLINE - 200, embedded._PARSED_INLINE + 1, 2**20]
+)
 def test_large_requests(world, size):
     raw = world.body(messages=[{"role": "user", "content": "x" * size}])
     assert_signed(world, ask(world, raw), raw)
@@ -258,7 +319,7 @@ def test_an_engine_that_is_busy(world, members):
 
 def test_an_engine_that_breaks_off(world):
     world.engine.script = ["Hel", world.engine_failed()]
-    assert ask(world).status == 503
+    assert ask(world).status == 502
     reply = ask(world, STREAM)
     assert reply.status == 200
     assert not reply.complete, "the connection must break"
@@ -270,10 +331,10 @@ def test_an_engine_that_breaks_off(world):
 def test_an_engine_that_stops_without_saying_why(world, script):
     """A clean close is no clean end."""
     world.engine.script, world.engine.ends = script, False
-    assert ask(world).status == 503
+    assert ask(world).status == 502
     reply = ask(world, STREAM)
     assert DONE not in reply.body
-    assert (reply.status, reply.complete) == ((200, False) if script else (503, True))
+    assert (reply.status, reply.complete) == ((200, False) if script else (502, True))
     if script:
         assert_unsigned(world, reply)
 

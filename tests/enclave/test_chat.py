@@ -14,6 +14,7 @@ from teeverify.enclave.errors import HttpError
 
 MAX_BYTES = 500_000
 MESSAGES = [{"role": "user", "content": "Hello"}]
+TOOLS = [{"type": "function", "function": {"name": "look_up", "parameters": {}}}]
 
 
 def parse(raw=None, **members):
@@ -62,6 +63,27 @@ def test_everything():
     sampling = request.sampling
     assert (sampling.max_tokens, sampling.temperature, sampling.top_p) == (5, 0.0, 0.5)
     assert (sampling.seed, sampling.ignore_end) == (-3, True)
+
+
+@pytest.mark.parametrize(
+    ("members", "choices", "as_json", "tool"),
+    [
+        ({"n": 3}, 3, False, None),
+        ({"response_format": {"type": "json_object"}}, 1, True, None),
+        ({"tools": TOOLS}, 1, False, None),
+        ({"tools": TOOLS, "tool_choice": "auto"}, 1, False, None),
+        ({"tools": TOOLS, "tool_choice": "required"}, 1, False, "look_up"),
+        ({"tools": TOOLS, "tool_choice": {"function": {"name": "look_up"}}}, 1, False, "look_up"),
+    ],
+)
+def test_choices_json_and_tools(members, choices, as_json, tool):
+    request = parse(**members)
+    assert (request.choices, request.as_json, request.tool) == (choices, as_json, tool)
+
+
+def test_a_message_that_called_a_tool_says_nothing():
+    called = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
+    assert parse(messages=[*MESSAGES, called]).messages[1].text == ""
 
 
 def test_the_newer_name_of_max_tokens_wins():
@@ -141,11 +163,16 @@ def test_what_is_no_request(raw):
         ({"stream": True, "stream_options": []}, "stream_options"),
         ({"stream": True, "stream_options": {"include_usage": 1}}, None),
         ({"ignore_eos": 1}, "ignore_eos"),
-        ({"n": 2}, "n"),
+        ({"n": 0}, "n"),
+        ({"n": 17}, "n"),
+        ({"n": True}, "n"),
         ({"stop": "canary"}, "stop"),
-        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function"),
+        ({"tools": [{"function": {"name": "no name"}}]}, "tools"),
+        ({"tools": TOOLS, "tool_choice": {"function": {"name": "other"}}}, "tool_choice"),
+        ({"tools": TOOLS, "tool_choice": "canary"}, "tool_choice"),
         ({"tool_choice": "required"}, "tool_choice"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "json_schema"}}, "response_format"),
         ({"logprobs": True}, "logprobs"),
         ({"logit_bias": {"1": 1}}, "logit_bias"),
         ({"frequency_penalty": 0.5}, "frequency_penalty"),

@@ -146,21 +146,15 @@ def test_killed_under_load_every_record_is_whole_and_none_is_missing(serve, tmp_
     with serve(gpus=1, arguments=("--store", str(path))) as server:
         asyncio.run(until_killed(server))
     with contextlib.closing(sqlite3.connect(path)) as database:
-        rows = database.execute(
-            "SELECT id, algorithm, text, signature, address FROM signatures"
-        ).fetchall()
+        rows = database.execute("SELECT id, kind, body FROM records").fetchall()
     kept = {}
-    for answer_id, algorithm, text, signature, address in rows:
-        wire = {
-            "text": text,
-            "signature": signature,
-            "signing_address": address,
-            "signing_algo": algorithm,
-        }
-        signed = parse_signature(json.dumps(wire))
+    for answer_id, kind, body in rows:
+        signed = parse_signature(body)
         verify_signed_text(signed)
         hashes = (signed.request_sha256, signed.response_sha256)
-        kept.setdefault(answer_id, {})[algorithm] = hashes
-    assert all(set(found) == {"ecdsa", "ed25519"} for found in kept.values()), "half a record"
+        kept.setdefault(answer_id, {})[kind] = hashes
+    assert all(set(found) == {"dstack/ecdsa", "dstack/ed25519"} for found in kept.values()), (
+        "half a record"
+    )
     for answer_id, hashes in finished.items():
         assert set(kept[answer_id].values()) == {hashes}

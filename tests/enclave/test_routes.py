@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 import logging
 import time
 
@@ -13,6 +15,11 @@ from teeverify.errors import EndpointUnavailable
 
 NONCE = "0a" * 32
 REPORT = f"/v1/attestation/report?nonce={NONCE}"
+
+
+def reports():
+    """The report's route, each time with another nonce."""
+    return (f"/v1/attestation/report?nonce={number:064x}" for number in itertools.count())
 
 
 def get(world, path, method="GET", **arguments):
@@ -56,6 +63,8 @@ ROUTES = {
     REPORT: "GET",
     "/v1/signature/x": "GET",
     "/v1/chat/completions": "POST",
+    "/metrics": "GET",
+    "/v1/metrics": "GET",
 }
 METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "get")
 
@@ -96,11 +105,20 @@ def test_the_report_is_about_the_key_and_the_nonce(world, algorithm):
     reply = get(world, f"{REPORT}&signing_algo={algorithm}&model=default&unknown=x")
     assert reply.status == 200
     assert reply.headers[b"cache-control"] == b"no-store"
+    key = world.keys.identities[algorithm]
+    evidence = {"certificate": "Y2VydA==", "evidence": NONCE, "arch": "HOPPER"}
+    payload = {"nonce": NONCE, "evidence_list": [evidence], "arch": "HOPPER"}
     assert reply.json() == {
         "request_nonce": NONCE,
-        "signing_address": str(world.keys.identities[algorithm]),
+        "signing_address": str(key),
+        "signing_algo": algorithm,
         "signing_public_key": world.keys.public_keys[algorithm].hex(),
         "model_name": "default",
+        "intel_quote": key.identifier.hex().ljust(64, "0") + NONCE,
+        "nvidia_payload": json.dumps(payload),
+        "event_log": [{"imr": 0}],
+        "info": {"app_name": "scripted"},
+        "vm_config": "{}",
     }
 
 
@@ -174,7 +192,7 @@ def test_evidence_is_gathered_one_at_a_time_in_a_thread(world):
     world.tee.pause = 0.05
 
     async def together():
-        asked = [world.client.request("GET", REPORT) for _ in range(4)]
+        asked = [world.client.request("GET", path) for path in itertools.islice(reports(), 4)]
         first, *_ = await asyncio.gather(world.client.request("GET", "/health"), *asked)
         return first
 
@@ -206,7 +224,8 @@ def test_too_many_reports_at_once(world):
     world.tee.pause = 0.05
 
     async def together():
-        return await asyncio.gather(*(world.client.request("GET", REPORT) for _ in range(8)))
+        paths = itertools.islice(reports(), 8)
+        return await asyncio.gather(*(world.client.request("GET", path) for path in paths))
 
     replies = asyncio.run(together())
     assert sorted(reply.status for reply in replies) == [200] * 4 + [429] * 4

@@ -119,7 +119,7 @@ def test_the_report_is_the_flat_one(server):
     assert status == 200
     assert report["request_nonce"] == NONCE
     assert len(json.loads(report["nvidia_payload"])["evidence_list"]) == 2
-    assert set(report["endorsements"]) == {"tdx", "nras"}
+    assert set(report["endorsements"]) == {"tdx", "nvidia"}
     assert NONCE in report["intel_quote"]
 
 

@@ -13,16 +13,14 @@ import pytest
 
 from teeverify.clock import now
 from teeverify.enclave import store as module
-from teeverify.enclave.store import SignatureRecord, SignatureStore, StoreError
+from teeverify.enclave.store import AlreadyStored, SignatureRecord, SqliteStore, StoreError
 from teeverify.errors import ConfigurationError
 
 
 def records(answer_id, text="t"):
     return [
-        SignatureRecord(
-            id=answer_id, algorithm=algorithm, text=text, signature="s", address=f"a-{algorithm}"
-        )
-        for algorithm in ("ecdsa", "ed25519")
+        SignatureRecord(id=answer_id, kind=kind, body=f"{text} {kind}".encode())
+        for kind in ("ecdsa", "ed25519")
     ]
 
 
@@ -39,15 +37,13 @@ def get(store, answer_id, algorithm="ecdsa"):
 
 def rows(path):
     with contextlib.closing(sqlite3.connect(path)) as database:
-        return database.execute("SELECT id, algorithm FROM signatures ORDER BY 1, 2").fetchall()
+        return database.execute("SELECT id, kind FROM records ORDER BY 1, 2").fetchall()
 
 
 @pytest.mark.parametrize("algorithm", ["ecdsa", "ed25519"])
 def test_what_was_put_can_be_got(store, algorithm):
     put(store, "x")
-    found = get(store, "x", algorithm)
-    assert (found.id, found.algorithm, found.text) == ("x", algorithm, "t")
-    assert (found.signature, found.address) == ("s", f"a-{algorithm}")
+    assert get(store, "x", algorithm) == f"t {algorithm}".encode()
 
 
 @pytest.mark.parametrize(("answer_id", "algorithm"), [("y", "ecdsa"), ("x", "rsa"), ("", "ecdsa")])
@@ -60,7 +56,7 @@ def test_nothing_is_overwritten(store):
     put(store, "x")
     with pytest.raises(StoreError):
         asyncio.run(store.put(records("x", text="other")))
-    assert get(store, "x").text == "t"
+    assert get(store, "x") == b"t ecdsa"
 
 
 def test_all_signatures_of_an_answer_or_none(store):
@@ -79,7 +75,7 @@ def test_one_bad_record_in_a_batch_spares_the_others(store):
         return await asyncio.gather(*asked, return_exceptions=True)
 
     outcomes = asyncio.run(many())
-    assert [type(outcome) for outcome in outcomes] == [type(None), StoreError, type(None)]
+    assert [type(outcome) for outcome in outcomes] == [type(None), AlreadyStored, type(None)]
     assert get(store, "a")
     assert get(store, "b")
 
@@ -93,17 +89,17 @@ def test_many_at_once(store, tmp_path):
 def test_what_is_put_outlives_the_process(tmp_path):
     path = tmp_path / "s.db"
     for answer_id in ("one", "two"):
-        store = SignatureStore(path)
+        store = SqliteStore(path)
         put(store, answer_id)
         store.close()
-    store = SignatureStore(path)
+    store = SqliteStore(path)
     assert get(store, "one")
     assert get(store, "two")
     store.close()
 
 
 def test_in_memory_without_a_path():
-    store = SignatureStore()
+    store = SqliteStore()
     put(store, "x")
     assert get(store, "x")
     store.close()
@@ -123,7 +119,7 @@ def test_it_is_there_until_its_time_is_up_and_then_dropped(tmp_path, monkeypatch
     start = now()
     moment = [start]
     monkeypatch.setattr(module, "now", lambda: moment[0])
-    store = SignatureStore(path, ttl_seconds=100)
+    store = SqliteStore(path, ttl_seconds=100)
     put(store, "x")
     moment[0] = start + timedelta(seconds=99)
     assert get(store, "x")
@@ -145,7 +141,7 @@ def test_after_close_nothing_is_taken(store):
 
 def test_close_finishes_what_was_asked(tmp_path):
     path = tmp_path / "s.db"
-    store = SignatureStore(path)
+    store = SqliteStore(path)
 
     async def ask_and_close():
         asked = [asyncio.ensure_future(store.put(records(f"{n}"))) for n in range(50)]
@@ -189,7 +185,7 @@ def test_a_failing_disk_fails_every_one_and_recovers(store):
 
 def _another_table(path):
     with contextlib.closing(sqlite3.connect(path)) as database:
-        database.execute("CREATE TABLE signatures (id TEXT, stored_at INTEGER)")
+        database.execute("CREATE TABLE records (id TEXT, stored_at INTEGER)")
 
 
 @pytest.mark.parametrize(
@@ -205,16 +201,16 @@ def test_a_file_that_is_no_store(tmp_path, prepare):
     path = tmp_path / "s.db"
     prepare(path)
     with pytest.raises(ConfigurationError) as caught:
-        SignatureStore(path)
+        SqliteStore(path)
     assert caught.value.id == "usage.store"
 
 
 DYING = """
 import asyncio, os, signal, sys
-from teeverify.enclave.store import SignatureRecord, SignatureStore
+from teeverify.enclave.store import SignatureRecord, SqliteStore
 
 path, point = sys.argv[1:]
-store = SignatureStore(path)
+store = SqliteStore(path)
 
 def die(statement):
     if statement.startswith(point):
@@ -225,8 +221,7 @@ def die(statement):
 seen = []
 store._database.set_trace_callback(die)
 asyncio.run(store.put([
-    SignatureRecord(id="x", algorithm=a, text="t", signature="s", address="a")
-    for a in ("ecdsa", "ed25519")
+    SignatureRecord(id="x", kind=kind, body=b"t") for kind in ("ecdsa", "ed25519")
 ]))
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -250,6 +245,6 @@ def test_killed_anywhere_a_record_is_whole_or_absent(tmp_path, point, left):
         [sys.executable, "-c", DYING, str(path), point], capture_output=True, check=False
     )
     assert done.returncode == -9, done.stderr
-    store = SignatureStore(path)
+    store = SqliteStore(path)
     store.close()
     assert rows(path) == left

@@ -16,7 +16,7 @@ from teeverify.testing import FAULTS
 NO_SIGNATURE = "no-signature"
 # The table is about live answers; of recorded ones nobody can say that they were asked for.
 RECORDED = {"other-key": "AppraisalFailed"}
-STREAM_ONLY = ("truncated-stream",)
+STREAM_ONLY = ("truncated-stream", "missing-chunk")
 ENCLAVE_FAULTS = {"other-key", "truncated-stream"}
 
 

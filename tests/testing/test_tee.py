@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 from datetime import datetime, timedelta
@@ -17,7 +18,7 @@ from teeverify.simulator.tee import TEE_FAULTS, SimulatedTee
 
 NONCE = bytes(range(32))
 KEY = SigningKey("ed25519", b"\x05" * 32)
-GPU_FAULTS = {"stale-gpu-nonce", "broken-gpu", "same-gpu-twice"}
+GPU_FAULTS = {"stale-gpu-nonce", "broken-gpu", "same-gpu-twice", "swapped-gpu"}
 
 
 def report_of(tee, **arguments):
@@ -38,18 +39,18 @@ def verify_cpu(tee, report, at=None):
 
 
 def verify_gpus(tee, report, at=None):
+    given = report["endorsements"]["nvidia"]
     endorsements = nvidia.Endorsements(
-        nras_answers=(report["endorsements"]["nras"]["answer"].encode(),),
-        jwks=(report["endorsements"]["nras"]["jwks"].encode(),),
+        rims=tuple(nvidia.RimFile(name, xml.encode()) for name, xml in given["rims"].items()),
+        ocsp=tuple(base64.b64decode(answer) for answer in given["ocsp"]),
     )
     moment = at or now()
     claims = nvidia.verify_evidence(
         report["nvidia_payload"], endorsements, nonce=NONCE, at=moment, roots=roots_of(tee)
     )
-    stated = endorsements.verify_nras(
-        devices=claims.devices, nonce=NONCE, at=moment, roots=roots_of(tee)
-    )
-    return claims, stated
+    measured = endorsements.verify_measurements(claims.devices, at=moment, roots=roots_of(tee))
+    revocation = endorsements.verify_revocation(claims.devices, at=moment, measurements=measured)
+    return claims, revocation
 
 
 @pytest.mark.parametrize("count", [1, 2, 8])
@@ -63,9 +64,9 @@ def test_every_part_verifies(count):
     log = tdx.verify_event_log(report["event_log"], claims.quote)
     compose = report["info"]["tcb_info"]["app_compose"]
     assert tdx.verify_app_compose(compose, claims.quote, log).ties == {"mr_config_id", "event_log"}
-    gpus, stated = verify_gpus(tee, report)
+    gpus, revocation = verify_gpus(tee, report)
     assert len(gpus.devices) == count
-    assert stated.revocation_checked
+    assert revocation.signers_included
 
 
 def test_an_ethereum_address_is_padded():

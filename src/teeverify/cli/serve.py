@@ -1,83 +1,107 @@
-"""``teeverify serve``: the enclave server, for now on a simulated machine only."""
+"""``teeverify serve``: the enclave server, put together from what it was told."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
+from teeverify.cli.serve_options import add_options, complete
 from teeverify.errors import EXIT_SATISFIED, ConfigurationError
-from teeverify.testing import FAULTS
+
+if TYPE_CHECKING:
+    from teeverify.enclave.asgi import Application
+    from teeverify.enclave.collectors import Tee
+    from teeverify.enclave.dialects import ServerDialect
+    from teeverify.enclave.engines.backend import Backend
+    from teeverify.enclave.metrics import Metrics
+    from teeverify.enclave.store import SignatureStore
 
 __all__ = ["add_serve", "serve"]
 
-_DEVICES = (
-    "/dev/tdx_guest",
-    "/dev/tdx-guest",
-    "/dev/sev-guest",
-    "/var/run/dstack.sock",
-    "/run/dstack.sock",
-)
 _OTHER_KEY, _TRUNCATED = "other-key", "truncated-stream"
+_ID = "usage.serve"
+_REDIS = ("redis://", "rediss://", "unix://")
 
-
-def add_serve(parser: argparse.ArgumentParser) -> None:
-    """Add the command's flags to its parser."""
-    parser.add_argument(
-        "--simulated", action="store_true", help="on a simulated machine, which proves nothing"
-    )
-    parser.add_argument(
-        "--even-on-a-tee", action="store_true", help="simulate although this machine is a real TEE"
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=0, help="port; 0 for any that is free")
-    parser.add_argument("--model", default="default", metavar="M", help="name of the model")
-    parser.add_argument("--gpus", type=int, default=8, metavar="N", help="simulated GPUs")
-    parser.add_argument("--roots-file", metavar="PATH", help="where to write the test roots")
-    parser.add_argument("--store", metavar="PATH", help="file that keeps the signatures")
-    parser.add_argument(
-        "--fault",
-        choices=tuple(FAULTS),
-        metavar="NAME",
-        help=f"what to do wrong, for clients to refuse: {', '.join(FAULTS)}",
-    )
+add_serve = add_options
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Serve until told to stop. Prints the URL, then the path of the test roots.
+    """Serve until told to stop. Prints the URL; when simulated, then the path of the test roots.
 
     Raises:
         ConfigurationError: Wrong flags, or what they name cannot be used.
+        EndpointUnavailable: The engine does not answer, or the machine gives no evidence.
     """
-    if not options.simulated:
+    complete(options)
+    if options.simulated == (options.tee is not None):
         raise ConfigurationError(
-            "this version serves on a simulated machine only; '--tee auto' comes with the support "
-            "of real hardware",
-            id="usage.serve",
-            hint="For tests, type --simulated.",
+            "say on which machine to serve: --tee auto for this one, or --simulated for tests",
+            id=_ID,
+            got="both" if options.simulated else "neither",
         )
-    found = [path for path in _DEVICES if Path(path).exists()]
+    if options.simulated:
+        _simulate(options)
+    else:
+        _serve(options, _machine(options), announced=())
+    return EXIT_SATISFIED
+
+
+def _machine(options: argparse.Namespace) -> Tee:
+    """This very machine; never a simulated one instead."""
+    from teeverify.enclave.devices import SdkDevices  # noqa: PLC0415
+    from teeverify.enclave.dialects.flat import FLAT_DIALECTS  # noqa: PLC0415
+    from teeverify.enclave.tee import SdkGpus, find_machine  # noqa: PLC0415
+
+    if options.fault is not None:
+        raise ConfigurationError(
+            "only a simulated machine does things wrong on purpose", id=_ID, got=options.fault
+        )
+    gpus = None
+    if options.nvidia_sdk is not None:
+        gpus = SdkGpus(SdkDevices(options.nvidia_sdk, switches=options.switches))
+    machine = find_machine(options.tee, gpus=gpus)
+    flat = [name for name in options.dialect if name in FLAT_DIALECTS]
+    if flat and machine.platform != "tdx":
+        raise ConfigurationError(
+            "this dialect carries quotes of Intel TDX only, and this machine has none",
+            id=_ID,
+            got=f"--dialect {flat[0]} on {machine.platform}",
+        )
+    return machine
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    from teeverify.enclave.tee import kernel_interfaces  # noqa: PLC0415
+
+    found = [one for one in kernel_interfaces() if one.exists()]
     if found and not options.even_on_a_tee:
         raise ConfigurationError(
             "this machine is a real TEE, and nothing is simulated on one",
-            id="usage.serve",
-            got=found[0],
+            id=_ID,
+            got=str(found[0].path),
             hint="For tests, type --even-on-a-tee.",
         )
     # With more threads a matrix product this small mostly waits; read when NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from teeverify.simulator.tee import TEE_FAULTS, SimulatedTee  # noqa: PLC0415
+
+    fault = options.fault
+    tee = SimulatedTee(gpus=options.gpus, fault=fault if fault in TEE_FAULTS else None)
     with _roots_file(options.roots_file) as roots:
-        _serve_simulated(options, roots)
-    return EXIT_SATISFIED
+        tee.write_roots(roots)
+        _serve(options, tee, announced=(str(roots),))
 
 
-def _serve_simulated(options: argparse.Namespace, roots: Path) -> None:
-    # Imported here: only this command needs them.
+def _serve(options: argparse.Namespace, tee: Tee, *, announced: tuple[str, ...]) -> None:
+    """Serve on a machine; its URL and what else is to be known are printed first."""
     try:
-        from teeverify.enclave.engines.tiny import TinyEngine  # noqa: PLC0415 -- needs NumPy
         from teeverify.enclave.serve import (  # noqa: PLC0415 -- needs uvicorn
             log_to_stderr,
             open_socket,
@@ -85,46 +109,191 @@ def _serve_simulated(options: argparse.Namespace, roots: Path) -> None:
             url_of,
         )
     except ImportError:
-        raise ConfigurationError(
-            "the server's packages are not installed",
-            id="usage.extra",
-            hint="pip install 'teeverify[server]'",
-        ) from None
-    from teeverify.enclave.app import EnclaveApp  # noqa: PLC0415
-    from teeverify.enclave.asgi import Application  # noqa: PLC0415
-    from teeverify.enclave.attestation import Attester  # noqa: PLC0415
-    from teeverify.enclave.chat import DONE  # noqa: PLC0415
-    from teeverify.enclave.keys import SigningKeys  # noqa: PLC0415
-    from teeverify.enclave.signing import Notary  # noqa: PLC0415
-    from teeverify.enclave.store import SignatureStore  # noqa: PLC0415
-    from teeverify.simulator.host import HOST_FAULTS, DishonestHost  # noqa: PLC0415
-    from teeverify.simulator.tee import TEE_FAULTS, SimulatedTee  # noqa: PLC0415
+        raise _extra("server") from None
+    from teeverify.enclave.metrics import Metrics  # noqa: PLC0415
 
-    fault = options.fault
-    tee = SimulatedTee(gpus=options.gpus, fault=fault if fault in TEE_FAULTS else None)
-    tee.write_roots(roots)
-    keys = SigningKeys()
-    attested = SigningKeys() if fault == _OTHER_KEY else keys
+    metrics = Metrics()
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(open_socket(options.host, options.port))
-        url = url_of(listening)
-        store = SignatureStore(options.store)
-        stack.callback(store.close)
-        engine = TinyEngine()
-        stack.callback(engine.close)
-        attester = Attester(tee, attested, model=options.model)
-        stack.callback(attester.close)
-        application: Application = EnclaveApp(
-            model=options.model,
-            engine=engine,
-            attester=attester,
-            notary=Notary(keys, store),
-            terminal=b"" if fault == _TRUNCATED else DONE,
+        log_to_stderr(options.log)
+        backend = _backend(options, metrics)
+        store = _store(options)
+        application = _application(options, tee, backend, store, stack, metrics)
+        lines = "\n".join((url_of(listening), *announced))
+        run(
+            application,
+            listening,
+            start=(store.start, backend.start),
+            stop=(backend.close, store.aclose),
+            ready=lambda: print(lines, flush=True),
+            drain=options.drain,
         )
-        if fault in HOST_FAULTS:
-            application = DishonestHost(application, fault)
-        log_to_stderr()
-        run(application, listening, ready=lambda: print(f"{url}\n{roots}", flush=True))
+
+
+def _application(
+    options: argparse.Namespace,
+    tee: Tee,
+    backend: Backend,
+    store: SignatureStore,
+    stack: contextlib.ExitStack,
+    metrics: Metrics,
+) -> Application:
+    from teeverify.enclave.app import EnclaveApp  # noqa: PLC0415
+    from teeverify.enclave.attestation import Attester  # noqa: PLC0415
+    from teeverify.enclave.signing import Notary  # noqa: PLC0415
+    from teeverify.simulator.host import HOST_FAULTS, DishonestHost  # noqa: PLC0415
+
+    dialects = _dialects(options, backend)
+    attester = Attester(tee, metrics, rate=_positive(options, "attestation_rate"))
+    stack.callback(attester.close)
+    application: Application = EnclaveApp(
+        backend=backend,
+        dialects=dialects,
+        attester=attester,
+        notary=Notary(dialects, store, metrics),
+        metrics=metrics,
+        api_keys=_api_keys(options.api_key_file),
+    )
+    if options.fault in HOST_FAULTS:
+        application = DishonestHost(application, options.fault)
+    return application
+
+
+def _dialects(options: argparse.Namespace, backend: Backend) -> list[ServerDialect]:
+    from teeverify.enclave.dialects.flat import (  # noqa: PLC0415
+        FLAT_DIALECTS,
+        FlatDialect,
+        FlatName,
+    )
+    from teeverify.enclave.keys import SigningKeys  # noqa: PLC0415
+
+    found: list[ServerDialect] = []
+    for name in dict.fromkeys(options.dialect):
+        if name not in FLAT_DIALECTS:
+            raise ConfigurationError(
+                "there is no such dialect", id=_ID, got=name[:80], want=", ".join(FLAT_DIALECTS)
+            )
+        found.append(
+            FlatDialect(
+                cast("FlatName", name),
+                model=options.model or "default",
+                engine=backend.description,
+                attested=SigningKeys() if options.fault == _OTHER_KEY else None,
+            )
+        )
+    return found
+
+
+def _backend(options: argparse.Namespace, metrics: Metrics) -> Backend:
+    chosen = [name for name in ("upstream", "vllm", "engine") if getattr(options, name) is not None]
+    if len(chosen) > 1:
+        raise ConfigurationError(
+            "one engine is enough", id=_ID, got=" and ".join(f"--{name}" for name in chosen)
+        )
+    if chosen and options.fault == _TRUNCATED and not options.engine:
+        raise ConfigurationError("only the embedded engine has this fault", id=_ID, got=_TRUNCATED)
+    try:
+        if options.upstream is not None:
+            return _upstream(options)
+        if options.vllm is not None:
+            from teeverify.enclave.engines.vllm import Vllm  # noqa: PLC0415 -- needs aiohttp
+
+            return Vllm(
+                Path(options.vllm),
+                name=options.model or "default",
+                command=options.vllm_command,
+                arguments=options.vllm_argument,
+                silence=options.upstream_silence,
+                metrics=metrics,
+            )
+        from teeverify.enclave.engines.tiny import TinyEngine  # noqa: PLC0415 -- needs NumPy
+    except ImportError:
+        raise _extra("server") from None
+    from teeverify.enclave.engines.embedded import Embedded  # noqa: PLC0415
+
+    return Embedded(
+        TinyEngine(), model=options.model or "default", truncated=options.fault == _TRUNCATED
+    )
+
+
+def _upstream(options: argparse.Namespace) -> Backend:
+    """An engine that runs already; it says which models it has."""
+    from teeverify.enclave.engines.upstream import Upstream  # noqa: PLC0415 -- needs aiohttp
+
+    upstream = Upstream(
+        options.upstream,
+        unsafe_remote=options.unsafe_remote_upstream,
+        api_key=_one_key(options.upstream_key_file),
+        silence=options.upstream_silence,
+    )
+    models = asyncio.run(upstream.probe(options.wait))
+    if options.model is None and len(models) == 1:
+        options.model = models[0]
+    if options.model not in models:
+        raise ConfigurationError(
+            "the upstream has no model of this name",
+            id=_ID,
+            got=options.model or "no --model",
+            want=", ".join(models)[:200] or "a model",
+        )
+    return upstream
+
+
+def _store(options: argparse.Namespace) -> SignatureStore:
+    from teeverify.enclave.store import SqliteStore  # noqa: PLC0415
+
+    ttl = int(_positive(options, "ttl"))
+    if options.store is not None and options.store.startswith(_REDIS):
+        try:
+            from teeverify.enclave.redis_store import RedisStore  # noqa: PLC0415
+        except ImportError:
+            raise _extra("redis") from None
+        return RedisStore(options.store, ttl_seconds=ttl)
+    return SqliteStore(
+        options.store,
+        ttl_seconds=ttl,
+        max_bytes=int(_positive(options, "store_bytes")),
+    )
+
+
+def _api_keys(path: str | None) -> list[bytes]:
+    if path is None:
+        return []
+    keys = [line.strip() for line in _read(path).splitlines() if line.strip()]
+    if not keys:
+        raise ConfigurationError("the file holds no key", id=_ID, got=path)
+    return [hashlib.sha256(key.encode("utf-8")).digest() for key in keys]
+
+
+def _one_key(path: str | None) -> str | None:
+    return None if path is None else _read(path).strip()
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise ConfigurationError(
+            f"the file cannot be read: {reason}", id=_ID, got=path[:200]
+        ) from None
+
+
+def _positive(options: argparse.Namespace, name: str) -> float:
+    value: float = getattr(options, name)
+    if not value > 0:
+        raise ConfigurationError(
+            "this number must be above zero", id=_ID, got=f"--{name.replace('_', '-')} {value}"
+        )
+    return value
+
+
+def _extra(name: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the packages of the extra {name!r} are not installed",
+        id="usage.extra",
+        hint=f"pip install 'teeverify[{name}]'",
+    )
 
 
 @contextlib.contextmanager

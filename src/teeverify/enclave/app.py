@@ -1,88 +1,88 @@
-"""The server's routes, in plain ASGI: every byte that leaves is a byte that was hashed.
-
-The dialect is that of the dstack vLLM proxies: flat attestation report, and signatures by id over
-``sha256(request):sha256(response)``.
-"""
+"""The server's routes, in plain ASGI: every byte of an answer that leaves was hashed."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+import hashlib
+import hmac
 import logging
-import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from teeverify.binding.keys import KeyAlgorithm
-from teeverify.clock import now
-from teeverify.enclave.asgi import Message, Peer, Receive, Request, Send, json_bytes, send_json
+from teeverify.enclave.asgi import (
+    Message,
+    Receive,
+    Request,
+    Send,
+    json_bytes,
+    send_json,
+    send_whole,
+)
 from teeverify.enclave.attestation import Attester
-from teeverify.enclave.chat import DONE, Chat, parse_chat
-from teeverify.enclave.engines import Engine, EngineBusy, EngineFailed
+from teeverify.enclave.dialects import ServerDialect
+from teeverify.enclave.engines.backend import Backend
 from teeverify.enclave.errors import HttpError
-from teeverify.enclave.signing import Exchange, Notary
+from teeverify.enclave.metrics import Metrics
+from teeverify.enclave.openapi import describe
+from teeverify.enclave.relay import Aborted, Relay
+from teeverify.enclave.signing import Notary
 from teeverify.enclave.store import StoreError
-from teeverify.encoding.strict import hex_bytes
-from teeverify.errors import MalformedEvidence, TeeVerifyError
+from teeverify.errors import TeeVerifyError
 
 __all__ = ["EnclaveApp"]
 
 Handler: TypeAlias = Callable[[Request, Send], Awaitable[str]]
-End: TypeAlias = Callable[[], Awaitable[None]]
 
 logger = logging.getLogger("teeverify.enclave")
 
-MAX_BODY = 16 * 1024 * 1024
-_BODY_SECONDS = 30.0
-_PARSED_INLINE = 64 * 1024
 _SIGNATURE = "/v1/signature/"
-_ANSWER_ID = re.compile(r"chatcmpl-[0-9a-f]{32}")
-_STREAM_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),
-]
-
-
-class _Aborted(Exception):
-    """The answer broke off after its first bytes had left: the connection must break too."""
+_REPORT = "/v1/attestation/report"
+_OPENAPI = "/openapi.json"
+_MAX_ID = 200
+_METRICS = ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),)
+# Who is to decide whether to show a key must see these without one.
+_OPEN = ("/health", _OPENAPI, _REPORT)
 
 
 class EnclaveApp:
     """The ASGI application.
 
     Args:
-        model: The name of the model that is served.
-        engine: What answers.
-        attester: What attests the signing keys.
+        backend: What answers.
+        dialects: How the server talks about itself; the first one where a client names none.
+        attester: What gathers evidence.
         notary: What signs answers and keeps the signatures.
-        terminal: What ends a stream, and is held back until the signature is stored. Only a fault
-            to be tested against sets another.
+        metrics: What is counted.
+        api_keys: SHA-256 hashes of the keys of which a client must show one; none: all are served.
     """
 
     def __init__(
         self,
         *,
-        model: str,
-        engine: Engine,
+        backend: Backend,
+        dialects: Sequence[ServerDialect],
         attester: Attester,
         notary: Notary,
-        terminal: bytes = DONE,
+        metrics: Metrics,
+        api_keys: Sequence[bytes] = (),
     ) -> None:
-        self._model = model
-        self._engine = engine
+        self._backend = backend
+        self._dialects: Mapping[str, ServerDialect] = {one.name: one for one in dialects}
+        self._first = dialects[0]
         self._attester = attester
         self._notary = notary
-        self._terminal = terminal
-        self._created = int(now().timestamp())
+        self._metrics = metrics
+        self._keys = KeyRing(api_keys)
+        relay = Relay(backend, notary, metrics)
         self._routes: Mapping[str, tuple[str, Handler]] = {
             "/health": ("GET", self._health),
+            _OPENAPI: ("GET", self._description),
+            "/metrics": ("GET", self._own_metrics),
+            "/v1/metrics": ("GET", self._engine_metrics),
             "/v1/models": ("GET", self._models),
-            "/v1/attestation/report": ("GET", self._report),
+            _REPORT: ("GET", self._report),
             _SIGNATURE: ("GET", self._signature),
-            "/v1/chat/completions": ("POST", self._chat),
+            **dict.fromkeys(backend.routes, ("POST", relay.serve)),
         }
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -99,7 +99,7 @@ class EnclaveApp:
         except HttpError as error:
             outcome = error.message
             await send_json(sent, error.status, error.body(), error.headers)
-        except (_Aborted, ConnectionError) as error:
+        except (Aborted, ConnectionError) as error:
             outcome = f"aborted: {error}"
         except Exception as error:  # noqa: BLE001 -- our bug, and the client is told no more of it
             outcome = f"internal error: {_place(error)}"
@@ -108,6 +108,7 @@ class EnclaveApp:
                 await send_json(sent, 500, error_500.body())
         finally:
             took = (time.monotonic() - started) * 1000
+            self._metrics.requests.add(route=route, status=str(sent.status))
             logger.info("%s %d %.0f ms %s", route, sent.status, took, outcome or "ok")
 
     def _route(self, request: Request) -> tuple[str, Handler]:
@@ -121,122 +122,102 @@ class EnclaveApp:
         if request.method != method:
             allow = (b"allow", method.encode("ascii"))
             raise HttpError(405, f"this route takes {method} only", headers=(allow,))
+        if name not in _OPEN:
+            self._keys.require(request.header(b"authorization"))
         return f"{method} {name}", handler
 
     async def _health(self, request: Request, send: Send) -> str:
         del request
+        wrong = await self._backend.health()
+        if wrong is not None:
+            await send_json(send, 503, json_bytes({"status": "no engine", "detail": wrong}))
+            return wrong
         await send_json(send, 200, json_bytes({"status": "ok"}))
+        return ""
+
+    async def _description(self, request: Request, send: Send) -> str:
+        del request
+        described = describe(self._backend.routes, self._dialects)
+        await send_json(send, 200, json_bytes(described))
+        return ""
+
+    async def _own_metrics(self, request: Request, send: Send) -> str:
+        del request
+        await send_whole(send, 200, self._metrics.show(), _METRICS)
+        return ""
+
+    async def _engine_metrics(self, request: Request, send: Send) -> str:
+        del request
+        await send_whole(send, 200, await self._backend.metrics(), _METRICS)
         return ""
 
     async def _models(self, request: Request, send: Send) -> str:
         del request
-        model = {
-            "id": self._model,
-            "object": "model",
-            "created": self._created,
-            "owned_by": "teeverify",
-            "engine": self._engine.fingerprint,
-            "description": self._engine.description,
-        }
-        await send_json(send, 200, json_bytes({"object": "list", "data": [model]}))
+        await send_json(send, 200, await self._backend.models())
         return ""
 
     async def _report(self, request: Request, send: Send) -> str:
         query = request.query()
-        self._require_model(query)
-        algorithm = _algorithm(query)
+        dialect = self._dialect(query)
+        question = dialect.question(query)
         try:
-            nonce = hex_bytes(query.get("nonce"), field="nonce", id="server.nonce", length=32)
-        except MalformedEvidence:
-            raise HttpError.bad_request(
-                "a nonce of your own is needed: 64 hex digits, random, used once", param="nonce"
-            ) from None
-        address = query.get("signing_address")
-        if address is not None and not self._attester.attests(algorithm, address):
-            raise HttpError(404, "this signing address is not of this server")
-        try:
-            report = await self._attester.report(nonce, algorithm)
+            report = await self._attester.report(dialect, question)
         except TeeVerifyError as error:
             logger.error("evidence could not be gathered: %s", error.id)  # noqa: TRY400
             raise HttpError(503, "the evidence could not be gathered") from None
         await send_json(send, 200, report)
-        return algorithm
+        return dialect.name
 
     async def _signature(self, request: Request, send: Send) -> str:
         query = request.query()
-        self._require_model(query)
-        algorithm = _algorithm(query)
+        kind = self._dialect(query).record_kind(query)
         answer_id = request.path.removeprefix(_SIGNATURE)
+        known = 0 < len(answer_id) <= _MAX_ID and answer_id.isascii() and answer_id.isprintable()
         try:
-            known = _ANSWER_ID.fullmatch(answer_id)
-            found = await self._notary.look_up(answer_id, algorithm) if known else None
+            found = await self._notary.look_up(answer_id, kind) if known else None
         except StoreError:
-            raise HttpError(503, "the signature store does not answer") from None
+            raise HttpError.store_failed("the signature store does not answer") from None
         if found is None:
             raise HttpError(404, "no signature is kept for this id", code="signature_not_found")
-        body = {
-            "text": found.text,
-            "signature": found.signature,
-            "signing_address": found.address,
-            "signing_algo": found.algorithm,
-        }
-        await send_json(send, 200, json_bytes(body))
+        await send_json(send, 200, found)
         return answer_id
 
-    async def _chat(self, request: Request, send: Send) -> str:
-        body = await request.body(MAX_BODY, seconds=_BODY_SECONDS)
-        limits = {"max_tokens": self._engine.max_tokens, "max_bytes": MAX_BODY}
-        if len(body.data) <= _PARSED_INLINE:
-            asked = parse_chat(body.data, model=self._model, **limits)
-        else:
-            asked = await asyncio.to_thread(parse_chat, body.data, model=self._model, **limits)
-        chat = Chat(asked, self._engine, model=self._model)
-        exchange = Exchange(chat.id, body.sha256)
-        answer = self._stream if asked.stream else self._whole
-        try:
-            async with Peer(request.receive) as peer:
-                end = await answer(chat, exchange, send)
-                await _let_the_watch_speak()
-            if peer.gone:
-                raise _Aborted(f"{chat.id}: the client left")
-            await end()
-            exchange.delivered = True
-        finally:
-            # Nobody has got the end of it, so nothing may say that it was whole.
-            if exchange.certified and not exchange.delivered:
-                await self._notary.withdraw(exchange)
-        return chat.id
+    def _dialect(self, query: Mapping[str, str]) -> ServerDialect:
+        name = query.get("dialect", self._first.name)
+        if name not in self._dialects:
+            raise HttpError.bad_request("this dialect is not spoken here", param="dialect")
+        return self._dialects[name]
 
-    async def _whole(self, chat: Chat, exchange: Exchange, send: Send) -> End:
-        """Make an answer in one piece, and sign it before its first byte leaves."""
-        try:
-            body = exchange.leaving(await chat.whole())
-            await self._notary.certify(exchange)
-        except (EngineBusy, EngineFailed, StoreError) as error:
-            raise _unable(error) from None
-        return partial(send_json, send, 200, body)
 
-    async def _stream(self, chat: Chat, exchange: Exchange, send: Send) -> End:
-        """Answer event by event; only the terminal event waits for the signature."""
-        started = False
-        try:
-            async with contextlib.aclosing(chat.events()) as events:
-                async for event in events:
-                    if not started:
-                        started = True
-                        await send(_start_stream())
-                    await send(_part(exchange.leaving(event)))
-            terminal = exchange.leaving(self._terminal)
-            await self._notary.certify(exchange)
-        except (EngineBusy, EngineFailed, StoreError) as error:
-            if started:
-                raise _Aborted(f"{chat.id}: {type(error).__name__}") from None
-            raise _unable(error) from None
-        return partial(send, _part(terminal, more=False))
+class KeyRing:
+    """The API keys that are accepted. Compared by hash, so in a time that tells nothing of them.
 
-    def _require_model(self, query: Mapping[str, str]) -> None:
-        if query.get("model", self._model) != self._model:
-            raise HttpError.unknown_model()
+    Args:
+        hashes: SHA-256 hashes of the keys; none: no key is asked for.
+    """
+
+    def __init__(self, hashes: Sequence[bytes]) -> None:
+        self._hashes = tuple(hashes)
+
+    def require(self, authorization: bytes) -> None:
+        """Compare what a client shows.
+
+        Raises:
+            HttpError: 401: it is none of the keys.
+        """
+        if not self._hashes:
+            return
+        scheme, _, token = authorization.partition(b" ")
+        shown = hashlib.sha256(token.strip()).digest()
+        # All are compared, whichever it is.
+        equal = [hmac.compare_digest(shown, known) for known in self._hashes]
+        if scheme.lower() != b"bearer" or not any(equal):
+            raise HttpError(
+                401,
+                "show your API key: Authorization: Bearer ...",
+                code="invalid_api_key",
+                headers=((b"www-authenticate", b"Bearer"),),
+            )
 
 
 class _Sent:
@@ -249,45 +230,6 @@ class _Sent:
     async def __call__(self, message: Message) -> None:
         self.status = message.get("status", self.status)
         await self._send(message)
-
-
-def _algorithm(query: Mapping[str, str]) -> KeyAlgorithm:
-    algorithm = query.get("signing_algo", "ecdsa")
-    if algorithm == "ecdsa":
-        return "ecdsa"
-    if algorithm == "ed25519":
-        return "ed25519"
-    raise HttpError(
-        400,
-        "signing_algo is ecdsa or ed25519",
-        kind="invalid_signing_algo",
-        param="signing_algo",
-    )
-
-
-def _unable(error: Exception) -> HttpError:
-    if isinstance(error, EngineBusy):
-        return HttpError.busy("too many answers are being made")
-    if isinstance(error, StoreError):
-        return HttpError(503, "the answer's signature could not be stored, so it is not given")
-    return HttpError(503, "the engine broke off")
-
-
-async def _let_the_watch_speak() -> None:
-    """An end that cannot arrive must not count as sent: if the client has left, this is cancelled.
-
-    One turn of the loop wakes the watch, and the next one lets it cancel.
-    """
-    for _ in range(2):
-        await asyncio.sleep(0)
-
-
-def _start_stream() -> Message:
-    return {"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS}
-
-
-def _part(body: bytes, *, more: bool = True) -> Message:
-    return {"type": "http.response.body", "body": body, "more_body": more}
 
 
 def _place(error: Exception) -> str:

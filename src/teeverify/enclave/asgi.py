@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -14,8 +14,20 @@ from urllib.parse import parse_qsl
 
 from teeverify.enclave.errors import HttpError
 
-__all__ = ["Application", "Body", "Peer", "Receive", "Request", "Send", "json_bytes", "send_json"]
+__all__ = [
+    "Application",
+    "Body",
+    "Header",
+    "Peer",
+    "Receive",
+    "Request",
+    "Send",
+    "json_bytes",
+    "send_json",
+    "send_whole",
+]
 
+Header: TypeAlias = "tuple[bytes, bytes]"
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
@@ -48,8 +60,11 @@ class Request:
     def __init__(self, scope: Message, receive: Receive) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
+        self.target: bytes = scope.get("raw_path") or self.path.encode("utf-8", "replace")
         self.receive = receive
         self._query: bytes = scope["query_string"]
+        if self._query:
+            self.target += b"?" + self._query
         self._headers: list[tuple[bytes, bytes]] = scope["headers"]
 
     def query(self) -> dict[str, str]:
@@ -169,16 +184,14 @@ def json_bytes(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
-async def send_json(
-    send: Send, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()
-) -> None:
+async def send_json(send: Send, status: int, body: bytes, headers: Sequence[Header] = ()) -> None:
     """Send one whole JSON answer."""
+    await send_whole(send, status, body, [(b"content-type", b"application/json"), *headers])
+
+
+async def send_whole(send: Send, status: int, body: bytes, headers: Sequence[Header]) -> None:
+    """Send one whole answer; of the headers its length is added, and that nobody may keep it."""
     length = (b"content-length", b"%d" % len(body))
-    kind = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
-    start = {
-        "type": "http.response.start",
-        "status": status,
-        "headers": [*kind, length, *headers],
-    }
-    await send(start)
+    own = [(b"cache-control", b"no-store"), length]
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *own]})
     await send({"type": "http.response.body", "body": body, "more_body": False})

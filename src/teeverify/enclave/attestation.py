@@ -1,4 +1,4 @@
-"""Evidence for the signing keys: gathered in a thread, one at a time, for one nonce each.
+"""Evidence about the server's keys: gathered in a thread, one at a time, and not too often.
 
 Devices answer one question at a time, and slowly; streams must not wait for them.
 """
@@ -6,82 +6,92 @@ Devices answer one question at a time, and slowly; streams must not wait for the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
 
-from teeverify.binding import SigningKey
-from teeverify.binding.keys import KeyAlgorithm
-from teeverify.enclave.asgi import json_bytes
+from teeverify.enclave.collectors import Tee
+from teeverify.enclave.dialects import ServerDialect
 from teeverify.enclave.errors import HttpError
-from teeverify.enclave.keys import SigningKeys
+from teeverify.enclave.metrics import Metrics
 
-__all__ = ["Attester", "Tee"]
+__all__ = ["Attester"]
 
-
-class Tee(Protocol):
-    """A confidential machine that can attest a key."""
-
-    def report(
-        self, nonce: bytes, *, key: SigningKey, public_key: bytes, model: str
-    ) -> Mapping[str, object]:
-        """The dialect's report for a nonce. Takes its time; called from one thread at a time."""
+_BURST_SECONDS = 2
 
 
 class Attester:
-    """Makes reports about the signing keys.
+    """Makes reports.
 
     Args:
         tee: The machine.
-        keys: The keys that it attests.
-        model: The model that they answer for.
+        metrics: Where it is counted.
         most_waiting: How many reports may be asked for at once; further ones are turned away.
+        rate: How many a second, over time; a burst may have those of two seconds.
     """
 
-    def __init__(self, tee: Tee, keys: SigningKeys, *, model: str, most_waiting: int = 64) -> None:
+    def __init__(
+        self, tee: Tee, metrics: Metrics, *, most_waiting: int = 64, rate: float = 50
+    ) -> None:
         self._tee = tee
-        self._keys = keys
-        self._model = model
+        self._metrics = metrics
         self._most = most_waiting
-        self._waiting = 0
+        self._rate = rate
+        self._tokens = self._most_tokens = max(1.0, rate * _BURST_SECONDS)
+        self._counted_at = time.monotonic()
+        self._flying: dict[Hashable, asyncio.Future[bytes]] = {}
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="attestation")
 
-    def attests(self, algorithm: KeyAlgorithm, address: str) -> bool:
-        """Whether an address that a caller names is that of the attested key."""
-        own = str(self._keys.identities[algorithm])
-        return address.removeprefix("0x").lower() == own.removeprefix("0x").lower()
-
-    async def report(self, nonce: bytes, algorithm: KeyAlgorithm) -> bytes:
-        """Gather evidence now.
+    async def report(self, dialect: ServerDialect, question: Hashable) -> bytes:
+        """Gather evidence now; who asks the same at the same time gets the same.
 
         Args:
-            nonce: The 32 bytes that it must carry.
-            algorithm: Which of the keys is attested.
+            dialect: Who writes it down.
+            question: What it was asked, as it read it.
 
         Returns:
             The report as JSON.
 
         Raises:
-            HttpError: 429: too many wait.
+            HttpError: 429: too many wait, or too many were asked for.
+            EndpointUnavailable: The machine gives none.
         """
-        if self._waiting >= self._most:
-            raise HttpError.busy("too many attestation reports are being made")
-        self._waiting += 1
-        try:
+        key = (dialect.name, question)
+        flying = self._flying.get(key)
+        if flying is None:
+            if len(self._flying) >= self._most:
+                raise HttpError.busy("too many attestation reports are being made")
+            self._spend()
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, self._gather, nonce, algorithm)
-        finally:
-            self._waiting -= 1
+            flying = loop.run_in_executor(self._thread, self._gather, dialect, question)
+            self._flying[key] = flying
+            flying.add_done_callback(lambda done: self._landed(key, done))
+        # Shielded: one who leaves must not take it away from the others who wait for it.
+        return await asyncio.shield(flying)
 
     def close(self) -> None:
         """Finish what is being gathered, and stop."""
         self._thread.shutdown(cancel_futures=True)
 
-    def _gather(self, nonce: bytes, algorithm: KeyAlgorithm) -> bytes:
-        report = self._tee.report(
-            nonce,
-            key=self._keys.identities[algorithm],
-            public_key=self._keys.public_keys[algorithm],
-            model=self._model,
-        )
-        return json_bytes(dict(report))
+    def _landed(self, key: Hashable, done: asyncio.Future[bytes]) -> None:
+        self._flying.pop(key, None)
+        if not done.cancelled():
+            done.exception()  # looked at, also where all who asked have left
+
+    def _spend(self) -> None:
+        moment = time.monotonic()
+        earned = (moment - self._counted_at) * self._rate
+        self._tokens = min(self._most_tokens, self._tokens + earned)
+        self._counted_at = moment
+        if self._tokens < 1:
+            wait = math.ceil((1 - self._tokens) / self._rate)
+            raise HttpError.busy("too many attestation reports are asked for", seconds=wait)
+        self._tokens -= 1
+
+    def _gather(self, dialect: ServerDialect, question: Hashable) -> bytes:
+        started = time.perf_counter()
+        try:
+            return dialect.report(question, self._tee)
+        finally:
+            self._metrics.attestation.observe(time.perf_counter() - started)

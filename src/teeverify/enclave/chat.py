@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import math
+import re
 import secrets
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from teeverify.clock import now
@@ -32,6 +34,11 @@ _ID = "server.request"
 _DEFAULT_TOKENS = 128
 _MAX_MESSAGES = 4096
 _MAX_TEMPERATURE = 2
+_MAX_CHOICES = 16
+_MAX_TOOLS = 128
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+# In JSON mode, and as a tool's arguments, the engine's words stand as the one member of an object.
+_BEFORE_TEXT, _AFTER_TEXT = '{"text": "', '"}'
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 # What would change the answer and is not done here is refused, never passed over. The values are
 # those that ask for nothing.
@@ -43,13 +50,9 @@ _NOT_OFFERED: Mapping[str, tuple[object, ...]] = {
     "logit_bias": ({},),
     "logprobs": (False,),
     "modalities": (["text"],),
-    "n": (1,),
     "prediction": (),
     "presence_penalty": (0,),
-    "response_format": ({"type": "text"},),
     "stop": ([],),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
     "top_logprobs": (0,),
     "web_search_options": (),
 }
@@ -64,12 +67,18 @@ class ChatRequest:
         sampling: How tokens are chosen.
         stream: Whether the answer is to be streamed.
         include_usage: Whether a stream is to end with the numbers of tokens.
+        choices: How many answers are to be made.
+        as_json: Whether they are to be JSON objects.
+        tool: The tool that has to be called.
     """
 
     messages: tuple[Message, ...]
     sampling: Sampling
     stream: bool
     include_usage: bool
+    choices: int = 1
+    as_json: bool = False
+    tool: str | None = None
 
 
 def parse_chat(raw: bytes, *, model: str, max_tokens: int, max_bytes: int) -> ChatRequest:
@@ -101,6 +110,9 @@ def parse_chat(raw: bytes, *, model: str, max_tokens: int, max_bytes: int) -> Ch
             sampling=_sampling(request, max_tokens),
             stream=stream,
             include_usage=stream and _include_usage(request),
+            choices=_choices(request),
+            as_json=_as_json(request),
+            tool=_tool(request),
         )
     except MalformedEvidence as error:
         # Without what was found: it may be a piece of a prompt.
@@ -132,6 +144,8 @@ def _message(message: JsonObject) -> Message:
                 "this engine reads only text", param=_param(f"{message.path}.content")
             )
         return Message(role, "".join(part.text("text") for part in parts))
+    if role == "assistant" and "content" not in message and "tool_calls" in message:
+        return Message(role, "")
     return Message(role, message.text("content"))
 
 
@@ -159,6 +173,44 @@ def _number(request: JsonObject, name: str, default: float, *, most: int) -> flo
     if not good or not math.isfinite(value) or not 0 <= value <= most:
         raise HttpError.bad_request(f"{name} is a number from 0 to {most}", param=name)
     return float(value)
+
+
+def _choices(request: JsonObject) -> int:
+    count = request.integer("n") if "n" in request else 1
+    if not 1 <= count <= _MAX_CHOICES:
+        raise HttpError.bad_request(f"n is a number from 1 to {_MAX_CHOICES}", param="n")
+    return count
+
+
+def _as_json(request: JsonObject) -> bool:
+    if "response_format" not in request:
+        return False
+    kind = request.object("response_format").text("type")
+    if kind not in ("text", "json_object"):
+        raise HttpError.bad_request(
+            "this engine writes text, or some JSON object", param="response_format"
+        )
+    return kind == "json_object"
+
+
+def _tool(request: JsonObject) -> str | None:
+    """The tool that has to be called. Left the choice, this engine calls none."""
+    tools = request.objects("tools") if "tools" in request else ()
+    names = [tool.object("function").text("name") for tool in tools]
+    if len(names) > _MAX_TOOLS or not all(_TOOL_NAME.fullmatch(name) for name in names):
+        raise HttpError.bad_request("a tool has no name that is one", param="tools")
+    choice = request.raw("tool_choice")
+    if choice in (None, "none", "auto"):
+        return None
+    if choice == "required":
+        named = names[0] if names else None
+    elif isinstance(choice, dict):
+        named = request.object("tool_choice").object("function").text("name")
+    else:
+        named = None
+    if named not in names:
+        raise HttpError.bad_request("there is no such tool to choose", param="tool_choice")
+    return named
 
 
 def _include_usage(request: JsonObject) -> bool:
@@ -194,24 +246,26 @@ class Chat:
             EngineBusy: Nothing was begun.
             EngineFailed: It broke off.
         """
-        texts: list[str] = []
-        tokens = 0
-        reason: FinishReason | None = None
-        async with self._pieces() as pieces:
-            async for piece in pieces:
-                texts.append(piece.text)
-                tokens += piece.tokens
-                reason = piece.finish_reason
-        _require_end(reason)
-        message = {"role": "assistant", "content": "".join(texts), "refusal": None}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+        writers = [_Writer(self._request) for _ in range(self._request.choices)]
+        async with contextlib.aclosing(self._pieces()) as pieces:
+            async for index, piece in pieces:
+                writers[index].take(piece)
+        choices = [
+            {
+                "index": index,
+                "message": writer.message(),
+                "logprobs": None,
+                "finish_reason": writer.end(),
+            }
+            for index, writer in enumerate(writers)
+        ]
         return json_bytes(
             {
                 "id": self.id,
                 "object": "chat.completion",
                 **self._common,
-                "choices": [choice],
-                "usage": self._usage(tokens),
+                "choices": choices,
+                "usage": self._usage(sum(writer.tokens for writer in writers)),
             }
         )
 
@@ -225,27 +279,49 @@ class Chat:
         event = {"id": self.id, "object": "chat.completion.chunk", **self._common}
         if self._request.include_usage:
             event["usage"] = None
-        before, after = self._around(event)
-        tokens = 0
-        reason: FinishReason | None = None
-        role = {"role": "assistant", "content": ""}
-        async with self._pieces() as pieces:
-            async for piece in pieces:
-                if not tokens:
-                    yield _event({**event, "choices": [_choice(role)]})
-                tokens += piece.tokens
-                if piece.text:
-                    yield before + json.dumps(piece.text).encode("ascii") + after
-                reason = piece.finish_reason
-        _require_end(reason)
-        yield _event({**event, "choices": [_choice({}, reason)]})
+        writers = [_Writer(self._request) for _ in range(self._request.choices)]
+        around = [self._around(event, index) for index in range(len(writers))]
+        async with contextlib.aclosing(self._pieces()) as pieces:
+            async for index, piece in pieces:
+                writer = writers[index]
+                if not writer.tokens:
+                    yield _event({**event, "choices": [_choice(writer.begin(), index=index)]})
+                text = writer.take(piece)
+                if text:
+                    before, after = around[index]
+                    yield before + json.dumps(text).encode("ascii") + after
+                if piece.finish_reason is not None:
+                    yield _event({**event, "choices": [_choice({}, writer.end(), index=index)]})
+        for writer in writers:
+            writer.end()
         if self._request.include_usage:
+            tokens = sum(writer.tokens for writer in writers)
             yield _event({**event, "choices": [], "usage": self._usage(tokens)})
 
-    def _pieces(self) -> contextlib.aclosing[AsyncGenerator[Piece, None]]:
-        """The engine's pieces; the work stops when the block is left."""
+    async def _pieces(self) -> AsyncGenerator[tuple[int, Piece], None]:
+        """The engine's pieces with the choice that they belong to, as they come."""
         request = self._request
-        return contextlib.aclosing(self._engine.generate(request.messages, request.sampling))
+        async with contextlib.AsyncExitStack() as stack:
+            made = [
+                await stack.enter_async_context(
+                    contextlib.aclosing(self._engine.generate(request.messages, each))
+                )
+                for each in _samplings(request)
+            ]
+            if len(made) == 1:
+                async for piece in made[0]:
+                    yield 0, piece
+                return
+            nexts = {asyncio.ensure_future(anext(each)): at for at, each in enumerate(made)}
+            stack.push_async_callback(_cancel, nexts)
+            while nexts:
+                done, _ = await asyncio.wait(nexts, return_when=asyncio.FIRST_COMPLETED)
+                for task in sorted(done, key=nexts.__getitem__):
+                    at = nexts.pop(task)
+                    with contextlib.suppress(StopAsyncIteration):
+                        piece = task.result()
+                        nexts[asyncio.ensure_future(anext(made[at]))] = at
+                        yield at, piece
 
     def _usage(self, tokens: int) -> dict[str, int]:
         prompt = self._engine.count(self._request.messages)
@@ -255,23 +331,92 @@ class Chat:
             "total_tokens": prompt + tokens,
         }
 
-    @staticmethod
-    def _around(event: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    def _around(self, event: Mapping[str, Any], index: int) -> tuple[bytes, bytes]:
         """What stands before and after the text in the event of a piece."""
         mark = secrets.token_hex(16)
-        template = _event({**event, "choices": [_choice({"content": mark})]})
+        delta: dict[str, Any] = {"content": mark}
+        if self._request.tool is not None:
+            delta = {"tool_calls": [{"index": 0, "function": {"arguments": mark}}]}
+        template = _event({**event, "choices": [_choice(delta, index=index)]})
         before, _, after = template.partition(f'"{mark}"'.encode("ascii"))
         return before, after
 
 
-def _require_end(reason: FinishReason | None) -> None:
-    """An engine that stops without saying why has broken off, however cleanly."""
-    if reason is None:
-        raise EngineFailed
+class _Writer:
+    """Puts one choice together: text, JSON, or the call of a tool."""
+
+    def __init__(self, request: ChatRequest) -> None:
+        self.tokens = 0
+        self._tool = request.tool
+        self._wrapped = request.as_json or request.tool is not None
+        self._call_id = f"call_{secrets.token_hex(12)}"
+        self._texts: list[str] = []
+        self._reason: FinishReason | None = None
+
+    def take(self, piece: Piece) -> str:
+        """Add a piece; give the text that is new."""
+        text = piece.text
+        if self._wrapped:
+            text = json.dumps(text)[1:-1]
+            text = text if self.tokens else _BEFORE_TEXT + text
+            text = text if piece.finish_reason is None else text + _AFTER_TEXT
+        self.tokens += piece.tokens
+        self._texts.append(text)
+        self._reason = piece.finish_reason
+        return text
+
+    def begin(self) -> dict[str, Any]:
+        """The first delta of a stream."""
+        if self._tool is None:
+            return {"role": "assistant", "content": ""}
+        return {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"index": 0, **self._call("")}],
+        }
+
+    def message(self) -> dict[str, Any]:
+        """The message of a whole answer."""
+        text = "".join(self._texts)
+        if self._tool is None:
+            return {"role": "assistant", "content": text, "refusal": None}
+        calls = [self._call(text)]
+        return {"role": "assistant", "content": None, "refusal": None, "tool_calls": calls}
+
+    def end(self) -> str:
+        """Why it ended.
+
+        Raises:
+            EngineFailed: It did not: an engine that stops without saying why has broken off.
+        """
+        if self._reason is None:
+            raise EngineFailed
+        return "tool_calls" if self._tool is not None and self._reason == "stop" else self._reason
+
+    def _call(self, arguments: str) -> dict[str, Any]:
+        function = {"name": self._tool, "arguments": arguments}
+        return {"id": self._call_id, "type": "function", "function": function}
 
 
-def _choice(delta: Mapping[str, str], reason: FinishReason | None = None) -> dict[str, Any]:
-    return {"index": 0, "delta": dict(delta), "logprobs": None, "finish_reason": reason}
+def _samplings(request: ChatRequest) -> list[Sampling]:
+    """One for each choice: the same seed must not make them all alike."""
+    first = request.sampling
+    return [
+        first if first.seed is None else replace(first, seed=first.seed + at)
+        for at in range(request.choices)
+    ]
+
+
+async def _cancel(tasks: Iterable[asyncio.Future[Piece]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _choice(
+    delta: Mapping[str, Any], reason: str | None = None, *, index: int = 0
+) -> dict[str, Any]:
+    return {"index": index, "delta": dict(delta), "logprobs": None, "finish_reason": reason}
 
 
 def _event(value: Mapping[str, Any]) -> bytes:

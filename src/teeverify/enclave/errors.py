@@ -8,13 +8,16 @@ __all__ = ["HttpError"]
 
 _TYPES = {
     400: "invalid_request_error",
+    401: "authentication_error",
     404: "not_found",
     405: "invalid_request_error",
     408: "invalid_request_error",
     413: "invalid_request_error",
     415: "invalid_request_error",
+    421: "invalid_request_error",
     429: "rate_limit_error",
     500: "server_error",
+    502: "server_error",
     503: "server_error",
 }
 
@@ -60,9 +63,19 @@ class HttpError(Exception):
         return cls(413, f"the request is larger than {limit} bytes", code="request_too_large")
 
     @classmethod
-    def busy(cls, message: str) -> HttpError:
-        """429: the queue is full; come again in a second."""
-        return cls(429, message, code="busy", headers=((b"retry-after", b"1"),))
+    def busy(cls, message: str, *, seconds: int = 1) -> HttpError:
+        """429: too much is asked; come again in some seconds."""
+        return cls(429, message, code="busy", headers=((b"retry-after", b"%d" % seconds),))
+
+    @classmethod
+    def engine_failed(cls, message: str) -> HttpError:
+        """502: the engine gave nothing that can be passed on as an answer."""
+        return cls(502, message, code="engine_failed")
+
+    @classmethod
+    def store_failed(cls, message: str) -> HttpError:
+        """503: a signature could not be kept, so no answer is given."""
+        return cls(503, message, code="signature_store")
 
     @classmethod
     def unknown_model(cls) -> HttpError:

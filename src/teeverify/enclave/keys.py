@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from teeverify.binding import SigningKey
 from teeverify.binding.keys import KeyAlgorithm
 from teeverify.crypto.ethereum import address_of, eip191_digest
-from teeverify.enclave.recovery import ORDER, recovery_parity
+from teeverify.crypto.recovery import ORDER, recovery_parity
 
 __all__ = ["OpenSslSecp256k1", "Secp256k1", "Signature", "SigningKeys", "new_secp256k1"]
 
@@ -112,6 +112,13 @@ class SigningKeys:
             Signature(self.identities["ecdsa"], f"0x{ecdsa.hex()}"),
             Signature(self.identities["ed25519"], self._ed25519.sign(message).hex()),
         )
+
+    def sign_statement(self, digest: bytes, message: bytes) -> Mapping[str, bytes]:
+        """Sign a statement of ``teeverify/1``: its EIP-712 digest, and the message for Ed25519."""
+        return {
+            "secp256k1": self._secp256k1.sign(digest),
+            "ed25519": self._ed25519.sign(message),
+        }
 
     def __repr__(self) -> str:
         """The public identities."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TypeAlias
 
 import uvicorn
 
 from teeverify.enclave.asgi import Application
+from teeverify.enclave.http import PatientProtocol
 from teeverify.errors import ConfigurationError
 
 __all__ = ["log_to_stderr", "open_socket", "run", "url_of"]
@@ -20,7 +23,8 @@ __all__ = ["log_to_stderr", "open_socket", "run", "url_of"]
 _BACKLOG = 2048
 _MAX_PORT = 65535
 _KEEP_ALIVE_SECONDS = 30
-_GRACE_SECONDS = 5
+_LOOK_SECONDS = 0.1
+_Step: TypeAlias = "Callable[[], Awaitable[None]]"
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- read, not bound to
 
 
@@ -60,36 +64,74 @@ def url_of(listening: socket.socket) -> str:
 class _Server(uvicorn.Server):
     """Uvicorn's server; told to stop by a signal, it ends with exit code 0."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        start: Sequence[_Step],
+        stop: Sequence[_Step],
+        ready: Callable[[], None],
+    ) -> None:
         super().__init__(config)
+        self._start = start
+        self._stop = stop
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
+        """Start what stands behind the application, then listen, and say so."""
+        starting = asyncio.create_task(_in_turn(self._start))
+        try:
+            while not starting.done() and not self.should_exit:
+                await asyncio.wait([starting], timeout=_LOOK_SECONDS)
+            if self.should_exit:  # told to stop while it started
+                starting.cancel()
+            await starting
+        except asyncio.CancelledError:
+            await _in_turn(self._stop)
+            return
+        except BaseException:
+            await _in_turn(self._stop)
+            raise
         await super().startup(sockets)
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let running answers end, then stop what stands behind."""
+        await super().shutdown(sockets)
+        await _in_turn(self._stop)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Stop at a signal. Uvicorn's own way raises the signal again when all is done."""
-        with _on_signals(self._stop):
+        with _on_signals(self._on_signal):
             yield
 
-    def _stop(self) -> None:
+    def _on_signal(self) -> None:
         self.force_exit = self.should_exit
         self.should_exit = True
 
 
-def run(application: Application, listening: socket.socket, *, ready: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT; then let running answers end, for a few seconds.
+def run(
+    application: Application,
+    listening: socket.socket,
+    *,
+    start: Sequence[_Step],
+    stop: Sequence[_Step],
+    ready: Callable[[], None],
+    drain: int,
+) -> None:
+    """Serve until SIGTERM or SIGINT; then let running answers end.
 
     Args:
         application: What serves.
         listening: A socket that listens already.
+        start: Awaited in turn before the first request is taken.
+        stop: Awaited in turn after the last one, and where the start fails.
         ready: Called once requests are answered.
+        drain: For how many seconds running answers may go on.
     """
     config = uvicorn.Config(
         application,
+        http=PatientProtocol,
         lifespan="off",
         ws="none",
         access_log=False,
@@ -97,10 +139,15 @@ def run(application: Application, listening: socket.socket, *, ready: Callable[[
         proxy_headers=False,
         log_config=None,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_graceful_shutdown=drain,
         backlog=_BACKLOG,
     )
-    _Server(config, ready).run(sockets=[listening])
+    _Server(config, start, stop, ready).run(sockets=[listening])
+
+
+async def _in_turn(steps: Sequence[_Step]) -> None:
+    for step in steps:
+        await step()
 
 
 @contextlib.contextmanager
@@ -120,10 +167,40 @@ def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def log_to_stderr() -> None:
-    """Write the server's log to stderr: one line a request, without anything of its contents."""
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record."""
+        return json.dumps(
+            {
+                "time": self.formatTime(record),
+                "level": record.levelname,
+                "logger": record.name,
+                "message": record.getMessage(),
+            }
+        )
+
+
+def log_to_stderr(form: str) -> None:
+    """Write the server's log to stderr: one line a request, without anything of its contents.
+
+    Args:
+        form: ``text`` or ``json``.
+
+    Raises:
+        ConfigurationError: There is no such form.
+    """
+    forms = {
+        "text": logging.Formatter("%(asctime)s %(levelname)s %(message)s"),
+        "json": _JsonFormatter(),
+    }
+    if form not in forms:
+        raise ConfigurationError(
+            "there is no such form of a log", id="usage.serve", got=form[:40], want="text or json"
+        )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(forms[form])
     for name, level in (("teeverify.enclave", logging.INFO), ("uvicorn.error", logging.WARNING)):
         logger = logging.getLogger(name)
         logger.addHandler(handler)

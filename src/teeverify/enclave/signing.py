@@ -1,95 +1,127 @@
-"""Signing an answer: hash what leaves, sign both hashes, store, and only then let the end go.
-
-The signed text is the one of the dstack proxies, ``sha256(request):sha256(response)`` in lower-case
-hex. Both hashes are made here, of the bytes themselves: nothing that a caller says is ever signed.
-"""
+"""Signing an answer: once it is over, in every dialect, stored before its last byte may leave."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
+from collections.abc import Sequence
 
-from teeverify.enclave.keys import SigningKeys
-from teeverify.enclave.store import SignatureRecord, SignatureStore, StoreError
+from teeverify.enclave.asgi import Header
+from teeverify.enclave.dialects import Certificate, ServerDialect
+from teeverify.enclave.errors import HttpError
+from teeverify.enclave.exchange import Exchange
+from teeverify.enclave.metrics import Metrics
+from teeverify.enclave.store import AlreadyStored, SignatureStore, StoreError
 
-__all__ = ["Exchange", "Notary"]
+__all__ = ["Notary"]
 
 logger = logging.getLogger("teeverify.enclave")
 
 
-class Exchange:
-    """One answer on its way out.
-
-    Args:
-        answer_id: The answer's id.
-        request_sha256: Hash of the request's bytes, as received.
-
-    Attributes:
-        certified: Whether it was signed, and perhaps stored.
-        delivered: Whether all of it has left.
-    """
-
-    def __init__(self, answer_id: str, request_sha256: bytes) -> None:
-        self.id = answer_id
-        self.certified = False
-        self.delivered = False
-        self._request = request_sha256
-        self._response = hashlib.sha256()
-
-    def leaving(self, data: bytes) -> bytes:
-        """Take note of bytes that leave now, unchanged."""
-        self._response.update(data)
-        return data
-
-    def text(self) -> str:
-        """The text to sign, over all that has left."""
-        return f"{self._request.hex()}:{self._response.hexdigest()}"
-
-
 class Notary:
-    """Signs answers with both keys and keeps the signatures.
+    """Has exchanges signed in every dialect, and keeps the signatures.
 
     Args:
-        keys: The signing keys.
+        dialects: The dialects.
         store: Where signatures wait to be fetched.
+        metrics: Where it is counted.
     """
 
-    def __init__(self, keys: SigningKeys, store: SignatureStore) -> None:
-        self._keys = keys
+    def __init__(
+        self, dialects: Sequence[ServerDialect], store: SignatureStore, metrics: Metrics
+    ) -> None:
+        self._dialects = dialects
         self._store = store
+        self._metrics = metrics
 
-    async def certify(self, exchange: Exchange) -> None:
-        """Sign a whole answer. When this returns, its signatures can be fetched.
+    async def require_room(self) -> None:
+        """Make sure that a signature can be kept, before the engine is asked for anything.
 
         Raises:
-            StoreError: They could not be stored; the end of the answer must not leave.
+            HttpError: 503: the store is full, or does not answer.
         """
-        text = exchange.text()
-        exchange.certified = True
-        await self._store.put(
-            [
-                SignatureRecord(
-                    id=exchange.id,
-                    algorithm=signature.key.algorithm,
-                    text=text,
-                    signature=signature.text,
-                    address=str(signature.key),
-                )
-                for signature in self._keys.sign(text)
-            ]
+        try:
+            await self._store.ready()
+        except StoreError as error:
+            self._metrics.store_failures.add()
+            logger.error("no answer is given: %s", error)  # noqa: TRY400
+            raise HttpError.store_failed(f"no answer is given: {error}") from None
+
+    async def certify(self, exchange: Exchange) -> Certificate:
+        """Sign an exchange that is over. When this returns, its signatures can be fetched.
+
+        Raises:
+            HttpError: It cannot be signed or stored; the end of the answer must not leave.
+        """
+        with self._metrics.signing.time():
+            asked = self._asked(exchange)
+            given = [found for one in asked if (found := one.certify(exchange))]
+        records = tuple(record for one in given for record in one.records)
+        if records:
+            exchange.certified = True
+            try:
+                with self._metrics.storing.time():
+                    await self._store.put(records)
+            except StoreError as error:
+                # What is stored under this id is then another answer's: not ours to take back.
+                exchange.certified = not isinstance(error, AlreadyStored)
+                self._metrics.store_failures.add()
+                logger.error("not stored: %s", error)  # noqa: TRY400
+                raise HttpError.store_failed(
+                    "the answer's signature could not be stored, so it is not given"
+                ) from None
+            self._metrics.signatures.add(len(records))
+        return Certificate(
+            records=records,
+            headers=tuple(header for one in given for header in one.headers),
+            trailer=b"".join(one.trailer for one in given),
         )
+
+    def _asked(self, exchange: Exchange) -> Sequence[ServerDialect]:
+        """The dialects that a request names; else those that none can name, or all there are."""
+        named = [one for one in self._dialects if one.marker and exchange.header(one.marker)]
+        return named or [one for one in self._dialects if not one.marker] or self._dialects
+
+    def admit(self, exchange: Exchange) -> None:
+        """Look at a request's head, before anything else is done.
+
+        Raises:
+            HttpError: It is not for this server, or has another form.
+        """
+        for one in self._asked(exchange):
+            one.admit(exchange)
+
+    def begin(self, exchange: Exchange) -> tuple[Header, ...]:
+        """Headers that every answer to this request carries."""
+        return tuple(header for one in self._asked(exchange) for header in one.begin(exchange))
+
+    async def certify_error(self, exchange: Exchange) -> tuple[Header, ...]:
+        """Sign an error of our own, where a dialect does; it leaves in any case."""
+        try:
+            return (await self.certify(exchange)).headers
+        except HttpError:
+            return ()
+
+    async def certify_abort(self, exchange: Exchange) -> None:
+        """Say of an answer that broke off that it did, where a dialect does."""
+        try:
+            await self.certify(exchange)
+        except HttpError as error:
+            logger.error("%s: not said to be aborted: %s", exchange.id, error)  # noqa: TRY400
 
     async def withdraw(self, exchange: Exchange) -> None:
         """Take back the signatures of an answer whose end did not leave, if they were stored."""
-        try:
-            await self._store.withdraw(exchange.id)
-        except StoreError as error:
-            logger.error("%s: not taken back: %s", exchange.id, error)  # noqa: TRY400
+        for name in (exchange.upstream_id, exchange.id):
+            if name is None:
+                continue
+            try:
+                await self._store.withdraw(name)
+            except StoreError as error:
+                logger.error("%s: not taken back: %s", name, error)  # noqa: TRY400
 
-    async def look_up(self, answer_id: str, algorithm: str) -> SignatureRecord | None:
-        """The signature of an answer, if it can be fetched.
+    async def look_up(self, answer_id: str, kind: str) -> bytes | None:
+        """A stored record, if it can be fetched.
 
         Raises:
             StoreError: The store says no.
         """
-        return await self._store.get(answer_id, algorithm)
+        return await self._store.get(answer_id, kind)

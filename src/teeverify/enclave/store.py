@@ -15,72 +15,120 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from teeverify.clock import now
 from teeverify.errors import ConfigurationError
 
-__all__ = ["SignatureRecord", "SignatureStore", "StoreError"]
+__all__ = ["AlreadyStored", "SignatureRecord", "SignatureStore", "SqliteStore", "StoreError"]
 
-Row: TypeAlias = "tuple[str | int, ...]"
+Row: TypeAlias = "tuple[str | bytes | int, ...]"
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS signatures (
+CREATE TABLE IF NOT EXISTS records (
     id TEXT NOT NULL,
-    algorithm TEXT NOT NULL,
-    text TEXT NOT NULL,
-    signature TEXT NOT NULL,
-    address TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    body BLOB NOT NULL,
     stored_at INTEGER NOT NULL,
-    PRIMARY KEY (id, algorithm)
+    PRIMARY KEY (id, kind)
 ) WITHOUT ROWID
 """
 _OPENING = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     _SCHEMA,
-    "CREATE INDEX IF NOT EXISTS by_time ON signatures (stored_at)",
+    "CREATE INDEX IF NOT EXISTS by_time ON records (stored_at)",
     # Fails here, not at the first answer, where the file holds another table of that name.
-    "SELECT id, algorithm, text, signature, address, stored_at FROM signatures LIMIT 1",
+    "SELECT id, kind, body, stored_at FROM records LIMIT 1",
 )
-_INSERT = "INSERT INTO signatures VALUES (?, ?, ?, ?, ?, ?)"
-_SELECT = (
-    "SELECT text, signature, address FROM signatures"
-    " WHERE id = ? AND algorithm = ? AND stored_at > ?"
-)
-_DELETE = "DELETE FROM signatures WHERE id = ?"
+_INSERT = "INSERT INTO records VALUES (?, ?, ?, ?)"
+_SELECT = "SELECT body FROM records WHERE id = ? AND kind = ? AND stored_at > ?"
+_DELETE = "DELETE FROM records WHERE id = ?"
+_OLD = " WHERE stored_at <= ?"
+_PURGE = "DELETE FROM records WHERE stored_at <= ?"
+_PROBE = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)"
+_PROBE_BYTES = 256 * 1024
+_WRITES = (_INSERT, _PROBE)
+# What a row takes beside its body: id, kind, time, two B-trees. Measured, and rounded up.
+_ROW_BYTES = 200
+_SIZE = "SELECT COALESCE(SUM(LENGTH(body) + 200), 0) FROM records"
 _MAX_BATCH = 256
 _LOCK_SECONDS = 5
 _PURGE_SECONDS = 60
+# Kept free for answers that were begun while there was room.
+_RESERVE = 4 * 1024 * 1024
 
 
 class StoreError(Exception):
     """The store could not do what was asked; nothing was stored."""
 
 
+class AlreadyStored(StoreError):
+    """There is an answer of this id already; nothing is written twice."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureRecord:
-    """One signature over one answer.
+    """What one dialect keeps of one answer under one of its keys.
 
     Attributes:
         id: The answer's id.
-        algorithm: ``ecdsa`` or ``ed25519``.
-        text: The text that was signed.
-        signature: The signature, as the field spells it.
-        address: The signer.
+        kind: Dialect and algorithm, such as ``dstack/ecdsa``.
+        body: What the signature's route serves.
     """
 
     id: str
-    algorithm: str
-    text: str
-    signature: str
-    address: str
+    kind: str
+    body: bytes
+
+
+class SignatureStore(Protocol):
+    """Signatures by answer and kind: written once, there until their time is up."""
+
+    async def ready(self) -> None:
+        """Say that the signatures of one more answer can be kept.
+
+        Raises:
+            StoreError: They cannot: the store is full, or does not answer.
+        """
+
+    async def put(self, records: Sequence[SignatureRecord]) -> None:
+        """Store the records of one answer, all or none; when this returns they are safe.
+
+        Raises:
+            AlreadyStored: There is one of that id already.
+            StoreError: The store says no.
+        """
+
+    async def get(self, answer_id: str, kind: str) -> bytes | None:
+        """The body of a record; ``None`` where there is none, or its time is up.
+
+        Raises:
+            StoreError: The store says no.
+        """
+
+    async def withdraw(self, answer_id: str) -> None:
+        """Remove the records of an answer whose end never left.
+
+        Raises:
+            StoreError: The store says no.
+        """
+
+    async def start(self) -> None:
+        """Get ready, in the event loop in which it is used.
+
+        Raises:
+            ConfigurationError: It cannot be used.
+        """
+
+    async def aclose(self) -> None:
+        """Finish what was asked, and close."""
 
 
 class _Job:
     """One statement for the thread, and where its outcome goes."""
 
-    def __init__(self, statement: str, rows: Sequence[Row]) -> None:
+    def __init__(self, statement: str, rows: tuple[Row, ...]) -> None:
         self.statement = statement
         self.rows = rows
         self.done: Future[Row | None] = Future()
@@ -88,57 +136,72 @@ class _Job:
         self.done.set_running_or_notify_cancel()
 
 
-class SignatureStore:
-    """Signatures by answer and algorithm.
+class SqliteStore:
+    """Signatures in SQLite; see :class:`SignatureStore`.
 
     Args:
         path: A file that outlives the process (write-ahead log, synced at each commit); ``None``
             keeps all in memory.
         ttl_seconds: How long a signature can be fetched. Nothing is dropped before.
+        max_bytes: How much is kept. Where that is reached, no answer is begun until there is room.
 
     Raises:
         ConfigurationError: The file is no such store, or cannot be opened.
     """
 
-    def __init__(self, path: str | Path | None = None, *, ttl_seconds: int = 3600) -> None:
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        *,
+        ttl_seconds: int = 3600,
+        max_bytes: int = 1024**3,
+    ) -> None:
         self._ttl = ttl_seconds
+        self._most = max_bytes
         self._purged_at = 0
+        self._recount = False
+        self._broken: str | None = None
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._database = _open(path)
+        self._used = self._size()
         self._thread = threading.Thread(target=self._work, name="signature store", daemon=True)
         self._thread.start()
 
+    async def ready(self) -> None:
+        """See :class:`SignatureStore`."""
+        if self._broken is not None:
+            # It may work again. What is written and removed stays reserved for the next records.
+            await self._do(_PROBE, ("", "", bytes(_PROBE_BYTES), 0))
+            await self._do(_DELETE, ("",))
+        if self._full:
+            await self._do(_DELETE, ("",))  # a turn in which what is too old is dropped
+            if self._full:
+                raise StoreError("the signature store is full")
+
+    @property
+    def _full(self) -> bool:
+        return self._used + _RESERVE > self._most
+
     async def put(self, records: Sequence[SignatureRecord]) -> None:
-        """Store the signatures of one answer, all or none; when this returns they are on disk.
-
-        Raises:
-            StoreError: There is one of that id already, or the disk says no.
-        """
+        """See :class:`SignatureStore`."""
         stamp = _seconds()
-        rows = [(r.id, r.algorithm, r.text, r.signature, r.address, stamp) for r in records]
-        await self._do(_INSERT, *rows)
+        await self._do(_INSERT, *((one.id, one.kind, one.body, stamp) for one in records))
 
-    async def get(self, answer_id: str, algorithm: str) -> SignatureRecord | None:
-        """The signature of an answer; ``None`` where there is none, or its time is up.
-
-        Raises:
-            StoreError: The disk says no.
-        """
-        row = await self._do(_SELECT, (answer_id, algorithm, _seconds() - self._ttl))
-        if row is None:
-            return None
-        text, signature, address = map(str, row)
-        return SignatureRecord(
-            id=answer_id, algorithm=algorithm, text=text, signature=signature, address=address
-        )
+    async def get(self, answer_id: str, kind: str) -> bytes | None:
+        """See :class:`SignatureStore`."""
+        row = await self._do(_SELECT, (answer_id, kind, _seconds() - self._ttl))
+        return row[0] if row is not None and isinstance(row[0], bytes) else None
 
     async def withdraw(self, answer_id: str) -> None:
-        """Remove the signatures of an answer whose end never left.
-
-        Raises:
-            StoreError: The disk says no.
-        """
+        """See :class:`SignatureStore`."""
         await self._do(_DELETE, (answer_id,))
+
+    async def start(self) -> None:
+        """It is ready; see :class:`SignatureStore`."""
+
+    async def aclose(self) -> None:
+        """See :class:`SignatureStore`."""
+        await asyncio.to_thread(self.close)
 
     def close(self) -> None:
         """Finish what was asked, and close."""
@@ -181,23 +244,50 @@ class SignatureStore:
             outcomes = [_attempt(self._database, job) for job in batch]
             self._purge()
             self._database.execute("COMMIT")
+            if any(job.statement in _WRITES for job in batch):
+                self._broken = None  # a turn that writes nothing shows nothing
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
+            self._broken = str(error)
             outcomes = [StoreError(str(error))] * len(batch)
+        self._count(batch, outcomes)
         for job, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, StoreError):
                 job.done.set_exception(outcome)
             else:
                 job.done.set_result(outcome)
 
+    def _count(self, batch: list[_Job], outcomes: Sequence[object]) -> None:
+        """Keep count of what is used."""
+        for job, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, StoreError):
+                continue
+            if job.statement == _INSERT:
+                self._used += sum(_size_of(row) for row in job.rows)
+            self._recount = self._recount or job.statement == _DELETE
+
     def _purge(self) -> None:
-        """Drop what can no longer be fetched, once a minute."""
+        """Drop what can no longer be fetched, once a minute; where all is full, more often."""
         moment = _seconds()
-        if moment - self._purged_at >= _PURGE_SECONDS:
-            self._purged_at = moment
-            oldest = moment - self._ttl
-            self._database.execute("DELETE FROM signatures WHERE stored_at <= ?", (oldest,))
+        if moment - self._purged_at < (1 if self._full else _PURGE_SECONDS):
+            return
+        self._purged_at = moment
+        oldest = (moment - self._ttl,)
+        found = self._database.execute(_SIZE + _OLD, oldest).fetchone()[0]
+        self._database.execute(_PURGE, oldest)
+        if self._recount:
+            self._recount = False
+            self._used = self._size()
+        else:
+            self._used -= found
+
+    def _size(self) -> int:
+        return int(self._database.execute(_SIZE).fetchone()[0])
+
+
+def _size_of(row: Row) -> int:
+    return _ROW_BYTES + sum(len(value) for value in row if isinstance(value, bytes))
 
 
 def _attempt(database: sqlite3.Connection, job: _Job) -> Row | StoreError | None:
@@ -207,9 +297,9 @@ def _attempt(database: sqlite3.Connection, job: _Job) -> Row | StoreError | None
     try:
         for row in job.rows:
             found = database.execute(job.statement, row).fetchone()
-    except sqlite3.IntegrityError as error:
+    except sqlite3.IntegrityError:
         database.execute("ROLLBACK TO job")
-        return StoreError(str(error))
+        return AlreadyStored("there is an answer of this id already")
     finally:
         database.execute("RELEASE job")
     return found

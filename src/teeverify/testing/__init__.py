@@ -46,10 +46,14 @@ FAULTS: Mapping[str, Fault] = {
     "expired-collateral": Fault("tdx.tcb-info", "EndorsementUnavailable"),
     "reserialised-json": Fault("response.hash-equal", "ResponseNotVerified"),
     "out-of-date-tcb": Fault("tdx.tcb-status", "AppraisalFailed"),
+    "revoked-tcb": Fault("tdx.tcb", "TcbRejected"),
+    "swapped-gpu": Fault("gpu.report-signature", "SignatureInvalid"),
+    "foreign-signature": Fault("answer.signature", "SignatureInvalid"),
+    "missing-chunk": Fault("response.hash-equal", "ResponseNotVerified"),
 }
 """What a server can do wrong (``teeverify serve --simulated --fault NAME``), one thing each.
 
-``truncated-stream`` shows only in streamed answers.
+``truncated-stream`` and ``missing-chunk`` show only in streamed answers.
 """
 
 
