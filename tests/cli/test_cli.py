@@ -11,9 +11,13 @@ import pytest
 
 from teeverify.appraisal import Policy
 from teeverify.appraisal.checks import CATALOG
+from teeverify.appraisal.checks.problems import PROBLEMS
 from teeverify.appraisal.observation import CLAIM_QUESTIONS
 from teeverify.cli import commands
+from teeverify.endorsements.store import default_folder
 from teeverify.providers import DIALECTS
+from teeverify.roots import EMBEDDED
+from teeverify.testing import FAULTS
 
 USAGE = 64
 
@@ -65,6 +69,13 @@ USAGE = 64
         ["verify", "GOOD", "--signature", "/no/such/file"],
         ["verify", "/no/such/file"],
         ["verify", "https://example.com/v1"],
+        ["ask"],
+        ["ask", "http://127.0.0.1:1/v1", "hello"],
+        ["ask", "http://127.0.0.1:1/v1", " ", "--model", "m"],
+        ["diff", "GOOD"],
+        ["timestamp"],
+        ["timestamp", "/no/such/file"],
+        ["doctor", "x"],
         ["show"],
         ["show", "/no/such/file"],
         ["explain"],
@@ -189,13 +200,47 @@ def test_a_reader_who_leaves(stage):
 # --- the other commands --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*CLAIM_QUESTIONS, *CATALOG])
+@pytest.mark.parametrize("name", [*CLAIM_QUESTIONS, *CATALOG, *PROBLEMS, *FAULTS])
 def test_explain(cli, name):
     ran = cli("explain", name)
     assert (ran.code, ran.err) == (0, "")
     assert name in ran.out
-    assert "proves" in ran.out
+    assert "proves" in ran.out or "means" in ran.out
     assert "to do" in ran.out
+
+
+def test_doctor(cli, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:secret-canary@proxy.example:3128")
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    ran = cli("doctor")
+    assert (ran.code, ran.err) == (0, "")
+    assert "proxy.example:3128" in ran.out
+    assert "secret-canary" not in ran.out
+    for anchor in EMBEDDED.intel + EMBEDDED.amd:
+        assert anchor.fingerprint in ran.out
+    shown = json.loads(cli("doctor", "--json").out)
+    assert shown["good"] is True
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file")
+    odd = cli("doctor")
+    assert odd.code == 1
+    assert "ODD: there is nothing at this path" in odd.out
+
+
+def test_doctor_sees_a_wrong_clock_and_an_open_cache(tmp_path, monkeypatch):
+    from datetime import datetime, timezone
+
+    from teeverify.cli.doctor import examine
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = default_folder()
+    folder.mkdir(parents=True)
+    (folder / "x").write_text("x")
+    folder.chmod(0o777)
+    lines = list(examine(datetime(2020, 1, 1, tzinfo=timezone.utc)))
+    problems = {line.name: line.problem for line in lines if line.problem}
+    assert set(problems) == {"now", "folder", "newest file"}
+    folder.chmod(0o700)
 
 
 @pytest.mark.parametrize("name", ["genuine", "strict"])

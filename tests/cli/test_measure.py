@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -106,3 +107,35 @@ def test_a_command_line_without_a_kernel(files):
 
 def test_no_firmware(files):
     assert main(["measure", "snp", "--ovmf", str(files / "kernel")]) == 2
+
+
+def test_hashes_in_place_of_files(files, capsys):
+    """Who publishes an image gives hashes: the files need not be at hand."""
+    kernel, initrd = (hashlib.sha256(data).hexdigest() for data in (b"k", b"i"))
+    hashes = ["--kernel-sha256", kernel, "--initrd-sha256", initrd, "--cmdline", "console=ttyS0"]
+    assert main(command(files, *hashes, "--json", kernel=False)) == 0
+    shown = json.loads(capsys.readouterr().out)["measurement"]
+    assert shown == {"1": expected(files, [1])[1]}
+    # The same without an initrd, by file and by hash.
+    alone = ["measure", "snp", "--ovmf", str(files / "ovmf"), "--cmdline", "x"]
+    outputs = set()
+    for given in (["--kernel", str(files / "kernel")], ["--kernel-sha256", kernel]):
+        assert main([*alone, *given]) == 0
+        outputs.add(capsys.readouterr().out)
+    assert len(outputs) == 1
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--kernel-sha256", "00" * 32, "--kernel", "KERNEL"],
+        ["--kernel-sha256", "00" * 31],
+        ["--kernel-sha256", "zz" * 32],
+        ["--kernel-sha256", ""],
+        ["--initrd-sha256", "00" * 32],
+        ["--kernel-sha256", "00" * 32, "--initrd-sha256", "x"],
+    ],
+)
+def test_hashes_of_another_form(files, more):
+    given = [str(files / "kernel") if part == "KERNEL" else part for part in more]
+    assert main(command(files, *given, kernel=False)) == 64

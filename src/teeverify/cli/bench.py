@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib.util
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from teeverify.errors import EXIT_SATISFIED, EXIT_WRONG, ConfigurationError
+from teeverify.encoding.strict import json_value
+from teeverify.errors import EXIT_SATISFIED, EXIT_WRONG, ConfigurationError, TeeVerifyError
 
 if TYPE_CHECKING:
     from teeverify.bench.plan import Plan
@@ -171,7 +174,8 @@ def _run(options: argparse.Namespace) -> int:
     with open_pool(options.processes or default_processes()) as pool:
         ceiling = measure_ceiling(pool, max(cell.load.batch for cell in plan.cells))
         host = describe_host()
-        run_plan(plan, pool, journal, verify=verifier, say=_say)
+        with _progress() as (say, advance):
+            run_plan(plan, pool, journal, verify=verifier, say=say, advance=advance)
     result = Result(
         title=options.title or f"{plan.targets[0].model}: {', '.join(targets)}",
         plan=plan.describe(),
@@ -226,14 +230,31 @@ def _config(path: str | None) -> dict[str, object]:
     if path is None:
         return {}
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json_value(Path(path).read_bytes(), field="config.json", id="usage.bench")
+    except (OSError, TeeVerifyError):
         found = None
     if not isinstance(found, dict):
         raise ConfigurationError(
             "--model-config names no JSON object", id="usage.bench", got=path, want="config.json"
         )
     return found
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[tuple[Callable[[str], None], Callable[[float], None]]]:
+    """A bar where a person looks on and ``rich`` is installed; else a line a block."""
+    if not sys.stderr.isatty() or importlib.util.find_spec("rich") is None:
+        yield _say, lambda _share: None
+        return
+    from rich.console import Console  # noqa: PLC0415 -- an extra
+    from rich.progress import Progress  # noqa: PLC0415
+
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("measuring", total=1.0)
+        yield (
+            lambda line: bar.update(task, description=line),
+            lambda share: bar.update(task, completed=share),
+        )
 
 
 def _say(line: str) -> None:

@@ -100,7 +100,7 @@ def _ask(stage: _Stage, server: RunningServer, folder: Path) -> bool:
         return False
     stage.out.write("\n" + render_result(receipt.result, colour=stage.colour) + "\n")
     file = folder / "receipt.json"
-    receipt.save(file)
+    receipt.save(file, include="bytes")
     return _again(stage, file, server.roots_file)
 
 

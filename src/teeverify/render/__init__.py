@@ -1,6 +1,19 @@
 """One result, many faces. Every face starts with the result's first sentence."""
 
+from teeverify.render.difference import differences, render_difference
 from teeverify.render.escape import printable
+from teeverify.render.html import embedded_receipt, is_report, render_card, render_report
 from teeverify.render.terminal import render_finding, render_result, render_table
 
-__all__ = ["printable", "render_finding", "render_result", "render_table"]
+__all__ = [
+    "differences",
+    "embedded_receipt",
+    "is_report",
+    "printable",
+    "render_card",
+    "render_difference",
+    "render_finding",
+    "render_report",
+    "render_result",
+    "render_table",
+]

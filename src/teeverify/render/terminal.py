@@ -5,18 +5,24 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from teeverify.appraisal import AttestationResult, Finding, Outcome, Severity
+from teeverify.appraisal import AttestationResult, Finding
 from teeverify.appraisal.result import Claim
 from teeverify.clock import show_time
-from teeverify.encoding.checks import Check
+from teeverify.encoding.checks import Check, Problem
 from teeverify.errors import EXIT_UNDECIDED, EXIT_WRONG
 from teeverify.render.escape import printable
+from teeverify.render.words import FANCY, PLAIN, claim_state, finding_state
 
-__all__ = ["render_check", "render_finding", "render_result", "render_table", "wrap"]
+__all__ = [
+    "render_check",
+    "render_finding",
+    "render_problem",
+    "render_result",
+    "render_table",
+    "wrap",
+]
 
 _WIDTH = 100
-_FANCY = {"good": "✔", "asserted": "~", "warned": "!", "bad": "✘", "none": "-"}
-_PLAIN = {"good": "OK", "asserted": "~", "warned": "!", "bad": "XX", "none": "-"}
 _COLOUR = {"good": "32", "asserted": "33", "warned": "33", "bad": "31", "none": "2"}
 
 
@@ -53,7 +59,10 @@ def _dates(result: AttestationResult) -> list[str]:
     if result.satisfied and result.expires_at is not None:
         until = f", valid until {show_time(result.expires_at)}"
     policy = f"policy {printable(result.policy.name)} {result.policy.hash[:12]}"
-    return [f"As of {show_time(result.as_of)}{until}; {policy}."]
+    lines = [f"As of {show_time(result.as_of)}{until}; {policy}."]
+    if result.receipt is not None:
+        lines += wrap(result.receipt.sentence)
+    return lines
 
 
 def _focus(result: AttestationResult) -> set[str]:
@@ -63,25 +72,14 @@ def _focus(result: AttestationResult) -> set[str]:
     return {f.claim for f in result.findings if f.exit_code == result.exit_code}
 
 
-def _state(claim: Claim, findings: Iterable[Finding]) -> str:
-    if claim.outcome is Outcome.FAILED:
-        return "bad"
-    if claim.outcome is Outcome.ABSENT:
-        return "none"
-    if claim.outcome is Outcome.ASSERTED:
-        return "asserted"
-    warned = any(f.severity is not Severity.INFORMS for f in findings)
-    return "warned" if warned else "good"
-
-
 def _sign(state: str, *, colour: bool) -> str:
     if not colour:
-        return f"{_PLAIN[state]:<2}"
-    return f"\x1b[{_COLOUR[state]}m{_FANCY[state]}\x1b[0m"
+        return f"{PLAIN[state]:<2}"
+    return f"\x1b[{_COLOUR[state]}m{FANCY[state]}\x1b[0m"
 
 
 def _claim(claim: Claim, findings: Sequence[Finding], *, colour: bool) -> list[str]:
-    sign = _sign(_state(claim, findings), colour=colour)
+    sign = _sign(claim_state(claim, findings), colour=colour)
     head = f"  {sign} {claim.name:<13} {claim.outcome.value:<9} "
     indent = " " * (len("  OK ") + 24)
     text = printable(claim.text)
@@ -101,14 +99,7 @@ def _unique(lines: Iterable[str]) -> list[str]:
 
 def render_finding(finding: Finding, *, colour: bool = False) -> str:
     """Draw one finding, in one or a few lines."""
-    state = {
-        Outcome.PROVEN: "good",
-        Outcome.ASSERTED: "asserted",
-        Outcome.ABSENT: "none",
-        Outcome.FAILED: "bad",
-    }[finding.outcome]
-    if state == "good" and finding.severity is Severity.WARNS:
-        state = "warned"
+    state = finding_state(finding)
     subject = f" [{printable(finding.subject)}]" if finding.subject else ""
     sign = _sign(state, colour=colour)
     known = f"{finding.outcome.value}, {finding.severity.value}"
@@ -144,6 +135,17 @@ def render_table(rows: Sequence[tuple[str, int, str]]) -> str:
         lines.append(f"{printable(name):<{width}}  {code}  {first}")
         lines += [f"{'':<{width}}     {line}" for line in rest]
     return "\n".join(lines)
+
+
+def render_problem(problem: Problem) -> str:
+    """Draw what an error means (``teeverify explain``)."""
+    return "\n".join(
+        [
+            problem.id,
+            *textwrap.wrap(f"  means       {problem.means}", _WIDTH, subsequent_indent=" " * 14),
+            *textwrap.wrap(f"  to do       {problem.fix}", _WIDTH, subsequent_indent=" " * 14),
+        ]
+    )
 
 
 def render_check(check: Check) -> str:
