@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 
 import pytest
 
@@ -10,6 +11,7 @@ from teeverify.e2ee import SCHEMES, seal_request
 from teeverify.e2ee.dialects import SCHEMES as ALL
 from teeverify.errors import ConfigurationError, MalformedEvidence, ResponseNotVerified
 
+AT = datetime(2026, 11, 22, tzinfo=timezone.utc)
 PAIRS = [(name, algorithm) for name, scheme in ALL.items() for algorithm in scheme.boxes]
 REQUEST = {"model": "m", "messages": [{"role": "user", "content": "what I ask"}], "stream": True}
 
@@ -30,7 +32,7 @@ def pair(request):
 
 def seal(pair, request=REQUEST):
     name, algorithm, _, enclave = pair
-    return seal_request(name, algorithm, enclave.public, raw(request))
+    return seal_request(name, algorithm, enclave.public, raw(request), at=AT)
 
 
 def asker_key(pair, envelope):
@@ -166,7 +168,7 @@ def test_an_answer_to_somebody_else_is_refused(pair):
 )  # fmt: skip
 def test_answers_of_another_form(body):
     box = ALL["venice"].boxes["ecdsa"]
-    envelope = seal_request("venice", "ecdsa", box.new_key().public, raw(REQUEST))
+    envelope = seal_request("venice", "ecdsa", box.new_key().public, raw(REQUEST), at=AT)
     with pytest.raises(ResponseNotVerified):
         envelope.open(body)
 
@@ -174,7 +176,7 @@ def test_answers_of_another_form(body):
 @pytest.mark.parametrize("event", [b"event: x\n\n", b"data: {\n\n", b"data: {}\ndata: {}\n\n"])
 def test_events_of_another_form(event):
     box = ALL["venice"].boxes["ecdsa"]
-    envelope = seal_request("venice", "ecdsa", box.new_key().public, raw(REQUEST))
+    envelope = seal_request("venice", "ecdsa", box.new_key().public, raw(REQUEST), at=AT)
     with pytest.raises(ResponseNotVerified):
         envelope.opener().feed(event)
 
@@ -196,7 +198,7 @@ def test_events_of_another_form(event):
 )
 def test_the_headers_that_an_answer_must_have(scheme, headers, good):
     public = ALL[scheme].boxes["ecdsa"].new_key().public
-    envelope = seal_request(scheme, "ecdsa", public, raw(REQUEST))
+    envelope = seal_request(scheme, "ecdsa", public, raw(REQUEST), at=AT)
     if good:
         envelope.require_applied(headers)
         return
@@ -268,7 +270,7 @@ def test_an_image_is_sealed_or_refused(pair):
 def test_what_would_stay_readable_is_not_sent(scheme, changes):
     public = ALL[scheme].boxes["ecdsa"].new_key().public
     with pytest.raises(ConfigurationError) as caught:
-        seal_request(scheme, "ecdsa", public, raw({**REQUEST, **changes}))
+        seal_request(scheme, "ecdsa", public, raw({**REQUEST, **changes}), at=AT)
     assert caught.value.id == "usage.e2ee"
     assert "secret" not in str(caught.value)
 
@@ -277,21 +279,21 @@ def test_what_would_stay_readable_is_not_sent(scheme, changes):
 def test_what_is_no_chat_request(request_bytes):
     public = ALL["venice"].boxes["ecdsa"].new_key().public
     with pytest.raises(ConfigurationError):
-        seal_request("venice", "ecdsa", public, request_bytes)
+        seal_request("venice", "ecdsa", public, request_bytes, at=AT)
 
 
 def test_an_unknown_scheme_or_key():
     with pytest.raises(ConfigurationError):
-        seal_request("rot13", "ecdsa", bytes(64), raw(REQUEST))
+        seal_request("rot13", "ecdsa", bytes(64), raw(REQUEST), at=AT)
     with pytest.raises(ConfigurationError):
-        seal_request("venice", "ed25519", bytes(32), raw(REQUEST))
+        seal_request("venice", "ed25519", bytes(32), raw(REQUEST), at=AT)
     with pytest.raises(MalformedEvidence):
-        seal_request("venice", "ecdsa", bytes(64), raw(REQUEST))
+        seal_request("venice", "ecdsa", bytes(64), raw(REQUEST), at=AT)
 
 
 def test_an_event_without_end():
     public = ALL["venice"].boxes["ecdsa"].new_key().public
-    envelope = seal_request("venice", "ecdsa", public, raw(REQUEST))
+    envelope = seal_request("venice", "ecdsa", public, raw(REQUEST), at=AT)
     opener = envelope.opener()
     opener.feed(bytes(16 * 2**20))
     with pytest.raises(ResponseNotVerified):

@@ -24,6 +24,7 @@ CLOCKS = {
     "time.gmtime", "time.localtime", "time.clock_gettime",
 }  # fmt: skip
 MAY_ASK_THE_CLOCK = {
+    "bench",
     "cli",
     "client",
     "enclave",

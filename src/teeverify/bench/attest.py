@@ -90,7 +90,9 @@ def _answers(target: Target, count: int) -> Sequence[Sample]:
         samples = pool.generate(target, asks, Load(batch=1), timeout=60.0, keep=True)
     failed = next((sample.error for sample in samples if sample.error is not None), None)
     if failed is not None:
-        raise EndpointUnavailable(f"{target.name} does not answer", id="endpoint.reach", got=failed)
+        raise EndpointUnavailable(
+            f"{target.name} does not answer", id="endpoint.unreachable", got=failed
+        )
     return samples
 
 

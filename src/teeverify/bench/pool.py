@@ -55,7 +55,7 @@ class Pool:
             samples = [sample for pipe in used for sample in pipe.recv()]
         except EOFError:
             raise EndpointUnavailable(
-                "a process of the benchmark died", id="endpoint.reach", got=target.name
+                "a process of the benchmark died", id="endpoint.unreachable", got=target.name
             ) from None
         return sorted(samples, key=lambda sample: sample.sent)
 

@@ -38,7 +38,7 @@ def _get(url: str, target: Target, *, required: bool) -> dict[str, object]:
     except (requests.RequestException, ValueError) as error:
         if required and not isinstance(error, ValueError):
             raise EndpointUnavailable(
-                f"{target.name} does not answer", id="endpoint.reach", got=url
+                f"{target.name} does not answer", id="endpoint.unreachable", got=url
             ) from None
         return {}
     return found if isinstance(found, dict) else {}

@@ -21,12 +21,17 @@ from teeverify.bench.workload import Ask, words_of
 from teeverify.clock import now
 from teeverify.errors import EndpointUnavailable
 
-__all__ = ["Verify", "run_plan", "seconds_left"]
+__all__ = ["Advance", "Say", "Verify", "run_plan"]
 
 Verify = Callable[[Target, Sequence[Sample]], dict[str, float]]
 """Verifies every answer of a block, and returns what that cost."""
 
 Say = Callable[[str], None]
+"""Is told of progress, a line each."""
+
+Advance = Callable[[float], None]
+"""Is told how much of the run is over, from 0 to 1, when each cell takes its whole budget."""
+
 _TRIES = 3
 _TOLERATED = 0.05  # of a block's answers may fail; they are counted and shown
 _WAIT_SECONDS = 2.0
@@ -41,9 +46,18 @@ class _Bench:
     journal: Journal
     verify: Verify
     say: Say
+    advance: Advance
 
 
-def run_plan(plan: Plan, pool: Pool, journal: Journal, *, verify: Verify, say: Say) -> None:
+def run_plan(
+    plan: Plan,
+    pool: Pool,
+    journal: Journal,
+    *,
+    verify: Verify,
+    say: Say,
+    advance: Advance = lambda _share: None,
+) -> None:
     """Measure what the journal does not hold yet.
 
     Args:
@@ -52,18 +66,21 @@ def run_plan(plan: Plan, pool: Pool, journal: Journal, *, verify: Verify, say: S
         journal: Where to; what it holds is not measured again.
         verify: What verifies answers, for the targets that the plan says.
         say: Told of progress, a line each.
+        advance: Told how much is over.
 
     Raises:
         EndpointUnavailable: A target does not answer, three times in a row; what was measured is
             in the journal, and the same command goes on from there.
     """
-    bench = _Bench(plan=plan, pool=pool, journal=journal, verify=verify, say=say)
+    bench = _Bench(plan=plan, pool=pool, journal=journal, verify=verify, say=say, advance=advance)
     for number, cell in enumerate(_calibrated(bench), start=1):
         title = f"{number}/{len(plan.cells)} {cell.id}"
+        advance((number - 1) / len(plan.cells))
         if _is_done(plan, cell, journal.of(cell.id), spent=0.0):
             say(f"{title}: measured before")
             continue
-        _run_cell(bench, cell, title)
+        _run_cell(bench, cell, number, title)
+    advance(1.0)
 
 
 def _calibrated(bench: _Bench) -> list[Cell]:
@@ -82,7 +99,7 @@ def _calibrated(bench: _Bench) -> list[Cell]:
     ]
 
 
-def _run_cell(bench: _Bench, cell: Cell, title: str) -> None:
+def _run_cell(bench: _Bench, cell: Cell, number: int, title: str) -> None:
     plan = bench.plan
     started = time.monotonic()
     per_block = _warm_up(bench, cell)
@@ -97,8 +114,12 @@ def _run_cell(bench: _Bench, cell: Cell, title: str) -> None:
         ]
         for block in blocks:  # together: half a pair on disk could not be gone on with
             bench.journal.add(block)
-        bench.say(f"{title}: block {pair + 1}, {_state(plan, cell, bench.journal.of(cell.id))}")
-        if _is_done(plan, cell, bench.journal.of(cell.id), spent=time.monotonic() - started):
+        blocks = bench.journal.of(cell.id)
+        bench.say(f"{title}: block {pair + 1}, {_state(plan, cell, blocks)}")
+        spent = time.monotonic() - started
+        share = min(1.0, spent / plan.budget_seconds) if plan.budget_seconds else 1.0
+        bench.advance((number - 1 + share) / len(plan.cells))
+        if _is_done(plan, cell, blocks, spent=spent):
             return
 
 
@@ -161,7 +182,7 @@ def _ask(bench: _Bench, target: Target, asks: Sequence[Ask], load: Load) -> list
         time.sleep(_WAIT_SECONDS * (attempt + 1))
     raise EndpointUnavailable(
         f"{target.name} does not answer",
-        id="endpoint.reach",
+        id="endpoint.unreachable",
         got=", ".join(f"{count} x {why}" for why, count in reasons.most_common()),
         hint="What was measured is kept: the same command goes on from there.",
     )
@@ -197,14 +218,6 @@ def _state(plan: Plan, cell: Cell, blocks: Sequence[Block]) -> str:
     if widest is None or widest > 1:
         return "not enough yet"
     return f"known to ±{widest:.2%} (wanted ±{plan.narrow:.2%})"
-
-
-def seconds_left(plan: Plan, journal: Journal) -> float:
-    """At most how long what is missing takes, for a progress bar."""
-    missing = [
-        cell for cell in plan.cells if not _is_done(plan, cell, journal.of(cell.id), spent=0.0)
-    ]
-    return len(missing) * plan.budget_seconds
 
 
 def _span(samples: Sequence[Sample]) -> float:

@@ -123,7 +123,7 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path, timeout: float)
     why = "is not ready in time" if process.poll() is None else "ended at its start"
     *_, last = ["", *log.read_text(errors="replace").strip().splitlines()]
     raise EndpointUnavailable(
-        f"{log.stem} {why}", id="endpoint.reach", got=last[-200:], hint=f"See {log}."
+        f"{log.stem} {why}", id="endpoint.unreachable", got=last[-200:], hint=f"See {log}."
     )
 
 

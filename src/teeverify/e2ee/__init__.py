@@ -11,10 +11,12 @@ failure. That an answer can be opened says nothing about who made it: a signatur
 ``dialects``  each provider's headers, keys and additional data for ``fields``
 ``ehbp``      whole bodies in frames (Tinfoil)
 ``chutes``    whole bodies under ML-KEM (Chutes)
+``methods``   all of them as one thing, by the name that a dialect gives
 ============  ==============================================================================
 """
 
 from teeverify.e2ee.dialects import SCHEMES, seal_request
 from teeverify.e2ee.fields import Envelope
+from teeverify.e2ee.methods import METHODS, Method, Opener, Sealed
 
-__all__ = ["SCHEMES", "Envelope", "seal_request"]
+__all__ = ["METHODS", "SCHEMES", "Envelope", "Method", "Opener", "Sealed", "seal_request"]

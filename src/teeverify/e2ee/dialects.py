@@ -10,8 +10,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
-from teeverify.clock import now
 from teeverify.e2ee.boxes import (
     Box,
     EciesSecp256k1,
@@ -140,7 +140,9 @@ SCHEMES: Mapping[str, Scheme] = {
 }
 
 
-def seal_request(scheme: str, algorithm: str, public: bytes, request: bytes) -> Envelope:
+def seal_request(
+    scheme: str, algorithm: str, public: bytes, request: bytes, *, at: datetime
+) -> Envelope:
     """Seal a chat request to an attested key.
 
     Args:
@@ -148,6 +150,7 @@ def seal_request(scheme: str, algorithm: str, public: bytes, request: bytes) -> 
         algorithm: ``ecdsa`` or ``ed25519``: which of the endpoint's keys was attested.
         public: That public key: 64 bytes ``x || y``, or 32.
         request: The request's JSON.
+        at: When it is sent.
 
     Returns:
         What to send, and what opens the answer.
@@ -172,7 +175,7 @@ def seal_request(scheme: str, algorithm: str, public: bytes, request: bytes) -> 
         public=public.hex(),
         own=key.public.hex(),
         nonce=secrets.token_hex(16),
-        time=int(now().timestamp()),
+        time=int(at.timestamp()),
     )
     body = seal_messages(
         request,
