@@ -1,7 +1,9 @@
 # `make` lists what there is. Everything is set up in .venv on first use; Python 3.10+ is all it needs.
 PYTHON ?=
 VENV ?= .venv
-EXTRAS ?= audit,cli,fast,openai,ray,redis,server,sigstore
+EXTRAS ?= cli,fast,openai,server
+TEST_EXTRAS ?= audit,bench,e2ee,ray,redis,sigstore
+WORKERS ?= auto
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -11,20 +13,23 @@ PYTEST_ARGS ?=
 
 bin := $(VENV)/bin
 oldest := .venv-oldest
+# The tests of one file stay together: they share what is costly to make.
+with_test_extras := --editable '.[$(EXTRAS),$(TEST_EXTRAS)]'
+parallel := -n $(WORKERS) --dist loadfile
 pip := -m pip install --quiet --quiet --disable-pip-version-check
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
-	@echo "  Variables: PYTHON (interpreter), VENV, EXTRAS (optional dependencies), PYTEST_ARGS"
+	@echo "  Variables: PYTHON (interpreter), VENV, EXTRAS (optional dependencies), WORKERS, PYTEST_ARGS"
 
 demo: $(VENV)/.package ## see an answer verified and attacks refused, on simulated hardware
 	@$(bin)/teeverify demo
 
 test: $(VENV)/.test ## run the tests
-	@$(bin)/python -m pytest $(PYTEST_ARGS)
+	@$(bin)/python -m pytest $(parallel) $(PYTEST_ARGS)
 
 test-oldest: $(oldest)/.test ## run the tests on the oldest dependencies that are supported
-	@$(oldest)/bin/python -m pytest $(PYTEST_ARGS)
+	@$(oldest)/bin/python -m pytest $(parallel) $(PYTEST_ARGS)
 
 vllm: ## set up vLLM for the CPU, for the tests of the server with the real engine (3 GB, once)
 	@.ci/vllm
@@ -59,7 +64,16 @@ $(VENV)/.package: pyproject.toml .ci/venv
 	@$(bin)/python $(pip) --editable '.$(if $(EXTRAS),[$(EXTRAS)])'
 	@touch $@
 
-$(VENV)/.test $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: $(VENV)/.package
+# Without extras, as a plain install has it, the tests of what they bring are skipped.
+$(VENV)/.test: $(VENV)/.package
+	@echo "Installing what 'make test' needs ..."
+	@$(bin)/python $(pip) $(if $(EXTRAS),$(with_test_extras)) --group test
+	@touch $@
+
+# The types of the extras' packages are checked too.
+$(VENV)/.lint: $(VENV)/.test
+$(VENV)/.docs: $(VENV)/.package
+$(VENV)/.lint $(VENV)/.docs: $(VENV)/.%:
 	@echo "Installing what 'make $*' needs ..."
 	@$(bin)/python $(pip) --group $*
 	@touch $@
