@@ -152,6 +152,7 @@ def main() -> None:
     print(f"whole and verified: {tally.whole}; left in mid-stream: {tally.left}")
     print(f"lost, late or wrong: {len(tally.bad)} {tally.bad[:3]}")
     print(f"memory: {sizes[0]} KiB at first, {max(sizes)} at most, {sizes[-1]} at last;")
+    print(f"at each minute's end: {', '.join(map(str, sizes[59::60]))} KiB")
     print(f"slope over the second half: {tally.slope():+.0f} KiB/minute")
     if tally.bad:
         raise SystemExit(1)

@@ -48,6 +48,8 @@ def parse_time(value: datetime | str, *, what: str = "at") -> datetime:
         ConfigurationError: The text is not ISO 8601, or the zone is missing.
     """
     moment = value if isinstance(value, datetime) else _from_iso(str(value), what)
+    if moment.tzinfo is UTC:
+        return moment
     if moment.utcoffset() is None:
         raise ConfigurationError(
             f"{what} has no time zone",

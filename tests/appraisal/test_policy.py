@@ -138,7 +138,7 @@ def test_what_must_never_be_relaxed_cannot_be():
         "snp.launch", "snp.firmware", "snp.report-data", "clock.behind",
     }  # fmt: skip
     assert {row.id for row in ROWS if row.floor == "asserted"} == {
-        "time", "gpu.binding", "answer.attested-later",
+        "time", "gpu.binding", "answer.attested-later", "code.dstack-listed",
     }  # fmt: skip
 
 
@@ -186,8 +186,8 @@ def changes():
             "mr_owner_config", "service_tds",
         )},
         "tdx.xfam": ["e702060000000000"], "tdx.configuration_refused": ["smt"],
-        "tdx.min_evaluation_number": 1, "tdx.newest_standard": True, "platform.fmspc_deny": ["00" * 6],
-        "platform.fmspc_allow": ["00" * 6],
+        "tdx.min_evaluation_number": 1, "tdx.newest_standard": True,
+        "platform.fmspc_deny": ["00" * 6], "platform.fmspc_allow": ["00" * 6],
         **SNP_VALUES,
         **{f"dstack.{name}": ["00" * size] for name, size in (
             ("app_ids", 20), ("compose_hashes", 32), ("os_images", 32), ("key_providers", 32),

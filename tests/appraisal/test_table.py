@@ -49,7 +49,10 @@ RECORDED = {
 # Of live endpoints and of appraisals of now: tests/client/test_memory.py.
 LIVE = {"clock.behind", "code.changed"}
 # Of dialects without signed answers: tests/providers.
-DIALECTS = {"nodes.set-aside", "code.dstack-listed", "answer.unsigned", "encryption.key-bound"}
+DIALECTS = {
+    "nodes.set-aside", "code.dstack-listed", "answer.unsigned", "encryption.key-bound",
+    "engine.location",  # tests/protocol
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -467,7 +470,8 @@ ALWAYS = {
 ENDPOINT = {
     "freshness.nonce", "code.identity", "code.event-log", "code.compose", "code.images-pinned",
     "code.compose-manager", "gpu.required", "gpu.device", "gpu.measurements", "gpu.revocation",
-    "gpu.binding", "gpu.attachment", "binding.report-data", "endpoint.bound", "confidential.request",
+    "gpu.binding", "gpu.attachment", "binding.report-data", "endpoint.bound",
+    "confidential.request",
     "signer.origin", "model.identity", "chain.gateway", "chain.path", "code.dstack", "code.device",
     "model.requested", "model.reported", "model.deployed", "code.changed", "confidential.answer",
 }  # fmt: skip

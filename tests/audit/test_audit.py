@@ -214,3 +214,15 @@ def test_on_a_ray_cluster(lines, settings, monkeypatch):
     finally:
         ray.shutdown()
     assert report == audit([lines], settings, workers=1)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n\n", '{"schema":"teeverify.attachments/1","attachments":{}}\n']
+)
+def test_no_receipt_at_all_satisfies_nobody(tmp_path, settings, text):
+    """A log from which every receipt was removed is no good log."""
+    path = tmp_path / "empty.jsonl"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError):
+        audit([path], settings, workers=1)
+    assert Report.of([]).exit_code == 3

@@ -71,9 +71,24 @@ def seen(stage):
     first, gpu = channels.secretvm().exchanges
     look("morpheus", first.body, {}, {"gpu": gpu.body})
     look("nilcc", {"raw_report": "00"})
+    look("teeverify/1", own_server())
     document = json.loads(channels.tinfoil_v2(platform="tdx").body)
     look("tinfoil-bundle", bundle(channels, document))
     return found
+
+
+def own_server():
+    """The report of this project's own server."""
+    from teeverify.enclave.dialects.teeverify import TeeverifyDialect
+    from teeverify.simulator.tee import SimulatedTee
+
+    tee = SimulatedTee(gpus=1)
+    engine = {"kind": "embedded", "location": "process", "model": "m", "weights": "w"}
+    dialect = TeeverifyDialect(
+        model="m", engine=engine, routes=(), dialects=("teeverify/1",), version="0", ttl_seconds=1
+    )
+    dialect.prepare(tee)
+    return dialect.report(dialect.question({"nonce": "ab" * 32}), tee)
 
 
 def bundle(channels, document):

@@ -12,6 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
@@ -101,6 +102,23 @@ def new_tls(tmp_path, monkeypatch):
     for variable in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(variable, raising=False)
     return lambda: Tls((key, certificate), tmp_path)
+
+
+@pytest.fixture
+def tls_dialect(monkeypatch):
+    """``near-direct``, which binds the TLS key, with its endorsements in its report."""
+    from teeverify.encoding.fields import JsonObject
+    from teeverify.providers import DIALECTS
+    from teeverify.providers.dstack import read_enclosed, read_flat_report
+
+    def read(exchange):
+        report = JsonObject.parse(exchange.body, path="report", id="report")
+        peer = exchange.peer_spki_sha256
+        names = {"role": "model", "label": "model", "tls": True}
+        return (read_flat_report(report, **names, peer_spki_sha256=peer),)
+
+    both = replace(DIALECTS["near-direct"], enclosed=read_enclosed, read=read)
+    monkeypatch.setitem(DIALECTS, "near-direct", both)
 
 
 class StubEnclave:

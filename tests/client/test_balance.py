@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import threading
 
@@ -152,3 +153,46 @@ def test_the_answers_of_two_users_swapped(two, openai_client, ask):
     with pytest.raises(teeverify.ResponseNotVerified):
         ask(other, text="your question")
     assert len(other.receipts) == 0
+
+
+def test_a_node_of_the_list_with_other_code_signs_no_answer_of_the_session(
+    new_enclave, tee, openai_client, ask
+):
+    """A list names a machine of other code beside the one the session began with."""
+    enclave, decoy = new_enclave(tee), new_enclave(_with_gpus_of_its_own(_other_code(tee)))
+
+    enclave.change_report = _listing(decoy)
+    client = openai_client(base_url=enclave.url, max_retries=0)
+    assert _outcome(lambda: ask(client)) == "verified"
+    enclave.signer = decoy.key
+    assert _outcome(lambda: ask(client)) == "code.changed"
+    assert len(client.receipts) == 1
+
+
+def test_a_node_of_the_list_with_the_same_code_may_sign(new_enclave, tee, openai_client, ask):
+    enclave, twin = new_enclave(tee), new_enclave(_with_gpus_of_its_own(tee))
+
+    enclave.change_report = _listing(twin)
+    client = openai_client(base_url=enclave.url, max_retries=0)
+    enclave.signer = twin.key
+    assert _outcome(lambda: ask(client)) == "verified"
+
+
+def _listing(other):
+    """Reports with another machine beside, and the endorsements of both."""
+
+    def listed(body):
+        report = json.loads(body)
+        beside = json.loads(other.report({"nonce": report["request_nonce"]}))
+        report["endorsements"]["nvidia"]["ocsp"] += beside["endorsements"]["nvidia"]["ocsp"]
+        return json.dumps({**report, "all_attestations": [beside]}).encode()
+
+    return listed
+
+
+def _with_gpus_of_its_own(tee):
+    """Another machine of the same vendors, with the same image."""
+    other = SimulatedTee.__new__(SimulatedTee)
+    other.__dict__.update(tee.__dict__)
+    other._gpus = [tee.nvidia.gpu(index) for index in (10, 11)]
+    return other

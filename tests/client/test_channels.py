@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import ssl
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -11,8 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from teeverify.client import Verifier
+from teeverify.client import Receipt, Verifier
 from teeverify.client.connect import fetch_evidence
+from teeverify.client.exchange import Exchange
 from teeverify.clock import now
 from teeverify.errors import ConfigurationError
 from teeverify.simulator.authority import Authority, new_key
@@ -121,6 +124,30 @@ def test_the_very_connection_is_bound(channels, serve, dialect, root, fresh):
     assert result.finding("endpoint.bound").got == channels.fingerprint.hex()
     assert result.finding("freshness.nonce").outcome.value == fresh
     assert "Whoever ends the TLS connection" not in result.summary
+
+
+@pytest.mark.parametrize(("dialect", "root"), [("tinfoil", "/v1"), ("secretvm", "")])
+def test_a_note_keeps_all_that_was_asked(channels, serve, tmp_path, dialect, root):
+    """Some dialects show their evidence on several routes: a program that asks nobody needs all."""
+    session = verifier(channels).connect(serve().url + root, dialect=dialect)
+    exchange = Exchange(request=b"{}", response=b'{"id": "1"}', received_at=now())
+    kept = session._core.note(exchange, session.attest())
+    beside = kept.parts.beside
+    assert list(beside) == (["gpu"] if dialect == "secretvm" else [])
+    (tmp_path / "roots.pem").write_bytes(channels.roots_pem())
+    (tmp_path / "intel.json").write_text(json.dumps(channels.intel.collateral()))
+    for include in ("bytes", "hashes"):
+        kept.save(tmp_path / "note.json", include=include)
+        again = Receipt.load(tmp_path / "note.json")
+        assert (again.parts.digest, again.parts.beside) == (kept.parts.digest, beside)
+        command = [sys.executable, "-m", "teeverify.cli.main", "verify", "--offline", "--json"]
+        command += ["--unsafe-test-roots", str(tmp_path / "roots.pem")]
+        command += ["--endorsements", str(tmp_path / "intel.json"), str(tmp_path / "note.json")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        shown = {f["id"]: f["outcome"] for f in json.loads(done.stdout)["findings"]}
+        for check in ("tdx.quote-signature", "binding.report-data", "gpu.report-signature"):
+            if check in {f.id for f in kept.result.findings}:
+                assert shown[check] == "proven", done.stdout
 
 
 def test_w10_somebody_between(channels, serve):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -71,6 +73,46 @@ def test_langchain(clients, enclave):
     enclave.change_answer = change
     with pytest.raises(ResponseNotVerified):
         chat.invoke("What is two and two?")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_anthropics_sdk(clients, enclave, stream):
+    """No dialect of an honest server here signs its route: nothing is sent, and it says why."""
+    anthropic = pytest.importorskip("anthropic", reason="Anthropic's SDK is not installed")
+    pair, base = clients(), enclave.url.removesuffix("/v1")
+    client = anthropic.Anthropic(base_url=base, api_key="x", http_client=pair["http_client"])
+    with pytest.raises(ConfigurationError) as refused:
+        client.messages.create(**PLAIN, max_tokens=8, stream=stream)
+    assert refused.value.id == "usage.route"
+    assert enclave.seen == []
+
+    async def main():
+        given = {"base_url": base, "api_key": "x", "http_client": pair["http_async_client"]}
+        async with anthropic.AsyncAnthropic(**given) as client:
+            with pytest.raises(ConfigurationError):
+                await client.messages.create(**PLAIN, max_tokens=8, stream=stream)
+
+    anyio.run(main)
+    assert enclave.seen == []
+
+
+class _SdkError(Exception):
+    """What Anthropic's SDK lets pass, in its place."""
+
+
+def test_errors_are_also_of_the_sdk_that_would_hide_them(clients, enclave, monkeypatch):
+    monkeypatch.setitem(sys.modules, "anthropic", SimpleNamespace(AnthropicError=_SdkError))
+    enclave.change_answer = change
+    for _ in range(2):
+        with pytest.raises(ResponseNotVerified) as refused:
+            clients()["http_client"].post(f"{enclave.url}/chat/completions", json=PLAIN)
+        assert isinstance(refused.value, _SdkError)
+        assert type(refused.value).__name__ == "ResponseNotVerified"
+        assert refused.value.id == "response.hash-equal"
+    monkeypatch.delitem(sys.modules, "anthropic")
+    with pytest.raises(ResponseNotVerified) as refused:
+        clients()["http_client"].post(f"{enclave.url}/chat/completions", json=PLAIN)
+    assert type(refused.value) is ResponseNotVerified
 
 
 def test_another_host_is_refused(clients, enclave):

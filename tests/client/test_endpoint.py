@@ -37,6 +37,9 @@ def parse(url, dialect="dstack"):
         "https://enclave.example.com:99999/v1",
         "https://[::1/v1",
         "https:///v1",
+        "https://enclave.example.com./v1",  # another name to whoever remembers endpoints
+        "https://[0:0:0:0:0:0:0:1]/v1",
+        "https://[2001:DB8:0::1]/v1",
         "127.0.0.1:8000/v1",
         "",
         None,

@@ -5,13 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
+from teeverify import nvidia
 from teeverify.appraisal import Policy
+from teeverify.appraisal.hindsight import Hindsight
 from teeverify.client.receipts import Receipt
 from teeverify.clock import now
-from teeverify.errors import BindingMismatch, ConfigurationError, EndorsementInvalid, EvidenceError
+from teeverify.errors import (
+    AppraisalFailed,
+    BindingMismatch,
+    ConfigurationError,
+    EndorsementInvalid,
+    EvidenceError,
+    ResponseNotVerified,
+)
 from teeverify.responses.receipt import Kept
 from teeverify.roots import TimestampRoots, UnsafeTestRoots
 from teeverify.simulator.receipts import ReceiptForge
@@ -150,9 +160,36 @@ def test_offline_it_says_that_nothing_of_today_was_compared(receipt, roots):
 
 
 def test_compared_with_todays_lists(receipt, roots, tee, tmp_path):
-    result = appraise(receipt, roots=roots, endorsements=collateral(tee, tmp_path))
+    today = (collateral(tee, tmp_path), gpus_of_today(tee))
+    result = appraise(receipt, roots=roots, endorsements=today)
     assert result.finding("receipt.since").outcome.value == "proven"
     assert "Compared with the revocations of" in result.receipt.sentence
+
+
+def test_a_gpu_of_which_nothing_of_today_is_known_is_not_called_unrevoked(
+    receipt, roots, tee, tmp_path
+):
+    result = appraise(receipt, roots=roots, endorsements=collateral(tee, tmp_path))
+    finding = result.finding("receipt.since")
+    assert (finding.outcome.value, finding.severity.value) == ("absent", "warns")
+    assert "the GPUs' certificates were not" in finding.message
+    assert "Not compared" in result.receipt.sentence
+
+
+def test_a_gpu_that_is_revoked_by_now_refuses(receipt, roots, tee, tmp_path):
+    today = (collateral(tee, tmp_path), gpus_of_today(tee, status="revoked"))
+    with pytest.raises(EndorsementInvalid) as refused:
+        appraise(receipt, roots=roots, endorsements=today)
+    assert refused.value.id in ("receipt.since", "gpu.revocation", "ocsp.status", "ocsp.revoked")
+
+
+def gpus_of_today(tee, **changes):
+    """What NVIDIA's responder says of the GPUs today."""
+    ocsp = tee.nvidia.ocsp_answers(now(), *tee._gpus, **changes)
+    rims = tee.nvidia.rims()
+    return nvidia.Endorsements(
+        ocsp=tuple(ocsp), rims=tuple(nvidia.RimFile(id=name, xml=xml) for name, xml in rims.items())
+    )
 
 
 @pytest.mark.parametrize("who", ["pck", "ca", "signer"])
@@ -266,3 +303,62 @@ def test_the_policy_of_the_reader(receipt, roots):
     policy = Policy.genuine().replace(require={"receipt.time": "proven"})
     with pytest.raises(Exception, match="its holder's word"):
         appraise(receipt, roots=roots, policy=policy)
+
+
+def test_another_answers_signature_gets_none_of_the_receipts_word(tee, roots, authority, trusted):
+    """Its timestamp bounds its own answer, whatever else the same key has signed since."""
+    forge = ReceiptForge(tee)
+    old, new = (Receipt(forge.receipt(text)) for text in ("then", "now"))
+    at = now() + timedelta(minutes=2)
+    old = old.with_timestamp(authority.stamp(old.parts.digest, at))
+    parts = new.parts
+    swapped = {"answer": parts.response.raw, "request": parts.request.raw}
+    for receipt in (old, Receipt.load(old.to_bytes(include="hashes"))):
+        with pytest.raises(BindingMismatch) as refused:
+            appraise(
+                receipt,
+                roots=roots,
+                timestamp_roots=trusted,
+                signature=parts.signature,
+                **swapped,
+            )
+        assert refused.value.id == "receipt"
+        with pytest.raises(ResponseNotVerified):
+            appraise(receipt, roots=roots, timestamp_roots=trusted, **swapped)
+    own = appraise(old, roots=roots, timestamp_roots=trusted, signature=old.parts.signature)
+    assert own.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"answered_at": timedelta(days=-200)}, "before the evidence of its machine"),
+        ({"answered_at": timedelta(hours=9)}, "in the future"),
+    ],
+)
+def test_times_that_contradict_each_other_or_the_readers_clock(receipt, roots, changes, words):
+    parts = receipt.parts
+    moved = {name: getattr(parts, name) + by for name, by in changes.items()}
+    with pytest.raises(AppraisalFailed, match=words) as refused:
+        appraise(Receipt(dataclasses.replace(parts, **moved)), roots=roots)
+    assert refused.value.id == "receipt.time"
+
+
+def test_an_answer_before_its_evidence_may_be_allowed_by_days(receipt, roots):
+    parts = receipt.parts
+    early = dataclasses.replace(parts, answered_at=parts.answered_at - timedelta(days=2))
+    assert appraise(Receipt(early), roots=roots, allow_attested_later=3).satisfied
+    with pytest.raises(AppraisalFailed):
+        appraise(Receipt(early), roots=roots, allow_attested_later=1)
+
+
+@pytest.mark.parametrize(("crl", "compared"), [(None, False), ("a list", True)])
+def test_an_amd_report_without_the_list_of_revoked_cas_was_not_compared(crl, compared):
+    """Its chain verifies without the list, and then says nothing of revocation."""
+    machine = SimpleNamespace(
+        machine=SimpleNamespace(quote=None, snp_report=b"report", gpus=None),
+        cpu=None,
+        snp=SimpleNamespace(crl=crl),
+    )
+    known = Hindsight(id="", stated=now(), at=now(), now=SimpleNamespace(machines=(machine,)))
+    assert known.compared is compared

@@ -235,3 +235,39 @@ def test_processes_that_count_at_the_same_time_lose_nothing(tmp_path):
     ]
     assert [process.wait(60) for process in running] == [0] * 6
     assert Store(folder).counters() == {f"own/{n}": 40 for n in range(6)} | {"shared": 539}
+
+
+# --- rollback of collateral that the endpoint hands over ------------------------------------------
+
+
+NUMBERED = {
+    "the platform's levels": ("tcb_info", "tcbEvaluationDataNumber"),
+    "the quoting enclave's identity": ("qe_identity", "tcbEvaluationDataNumber"),
+    "the root's revocation list": ("root_crl", "number"),
+    "the platforms' revocation list": ("pck_crl", "number"),
+}
+
+
+@pytest.mark.parametrize(("part", "field"), NUMBERED.values(), ids=NUMBERED)
+def test_older_collateral_from_the_endpoint(connect, enclave, monkeypatch, part, field):
+    day = timedelta(days=1)
+
+    def show(number):
+        def collateral(moment):
+            return enclave.tee.intel.collateral(
+                issue_date=moment - day, next_update=moment + day, **{part: {field: number}}
+            )
+
+        monkeypatch.setattr(enclave.tee, "_collateral", collateral)
+
+    show(30)
+    assert connect().result.finding("tcb.evaluation-number").outcome.value == "proven"
+    show(29)
+    with pytest.raises(AppraisalFailed) as refused:
+        connect()
+    assert refused.value.id == "tcb.evaluation-number"
+    assert "29, was 30" in refused.value.got
+    show(30)
+    connect()
+    kept = Store(Path(os.environ["TEEVERIFY_CACHE"])).counters()  # beside what is fetched
+    assert 30 in kept.values()

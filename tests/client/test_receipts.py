@@ -127,6 +127,8 @@ def part(value, path):
 
 
 def flip(text):
+    if isinstance(text, int):
+        return text + 1
     if not text:
         return "x"
     last = "1" if text[-1] == "0" else "0"
@@ -163,6 +165,15 @@ def test_in_a_new_process_on_the_command_line(pair, tmp_path, tee):
     assert good.returncode == 0, good.stderr
     assert good.stdout.startswith("SIMULATED.")
     assert run().returncode == 2
+
+
+def test_the_http_exchange_is_kept_and_asserted(pair, verify):
+    answer = pair[0]["core"]["answer"]
+    assert answer["method"] == "POST"
+    assert answer["target"] == "/v1/chat/completions"
+    assert (answer["status"], answer["request_type"]) == (200, "application/json")
+    assert answer["response_type"] == "application/json"
+    assert verify(pair[0]).finding("http.semantics").outcome.value == "absent"
 
 
 def test_load_save_and_load(pair, tmp_path, roots):

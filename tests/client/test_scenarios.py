@@ -15,11 +15,12 @@ anyio = pytest.importorskip("anyio")
 pytestmark = pytest.mark.network
 ASK = {"model": "default", "messages": [{"role": "user", "content": "What is two and two?"}]}
 TOOLS = [{"type": "function", "function": {"name": "pay", "parameters": {"type": "object"}}}]
+CALL = {"tools": TOOLS, "tool_choice": "required"}
 SCENARIOS = {
     "plain": {},
     "stream": {"stream": True},
-    "tools": {"tools": TOOLS},
-    "tools, streamed": {"tools": TOOLS, "stream": True},
+    "tools": CALL,
+    "tools, streamed": {**CALL, "stream": True},
     "JSON mode": {"response_format": {"type": "json_object"}},
     "two choices": {"n": 2},
     "two choices, streamed": {"n": 2, "stream": True},
@@ -170,19 +171,107 @@ def server():
         yield running
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
-def test_the_reference_server_behind_faults(server, middle, stream):
+@pytest.fixture
+def through(server, middle):
+    """A client of the reference server, with somebody on the way who can do it harm."""
     relay = middle(server.url)
-    faults = [500, 0]
-    relay.before = lambda path: faults.pop() if faults and "/chat/" in path else None
-    given = {"api_key": "x", "roots": server.roots, "max_retries": 2}
-    with teeverify.OpenAI(base_url=relay.url, **given) as client:
-        asked = {"model": server.model, "max_tokens": 8, "stream": stream}
-        answer = client.chat.completions.create(messages=ASK["messages"], **asked)
-        for _ in answer:
-            pass
-        assert len(client.receipts) == 1
-        assert json.loads(client.receipts.last.parts.request.raw)["max_tokens"] == 8
+    given = {"base_url": relay.url, "api_key": "x", "roots": server.roots}
+    with teeverify.OpenAI(**given, max_retries=2) as client:
+        relay.client = client
+        relay.sent = []
+        relay.change_request = lambda body: relay.sent.append(body) or body
+        yield relay
+
+
+def read(client, **asked):
+    """What each choice says: its text, and the names of the tools that it calls."""
+    stream = asked.get("stream", False)
+    answer = client.chat.completions.create(**ASK, max_tokens=8, **asked)
+    said: dict[int, tuple[list, list]] = {}
+    for part in answer if stream else [answer]:
+        for choice in part.choices:
+            texts, calls = said.setdefault(choice.index, ([], []))
+            message = choice.delta if stream else choice.message
+            texts.append(message.content or "")
+            calls += [call.function.name for call in message.tool_calls or [] if call.function.name]
+    return {index: ("".join(texts), calls) for index, (texts, calls) in said.items()}
+
+
+@pytest.mark.parametrize("asked", SCENARIOS.values(), ids=SCENARIOS)
+def test_a_scenario_of_the_reference_server(through, asked):
+    said = read(through.client, **asked)
+    assert sorted(said) == list(range(asked.get("n", 1)))
+    assert [calls for _, calls in said.values()] == [["pay"] if "tools" in asked else []] * len(
+        said
+    )
+    if "response_format" in asked:
+        json.loads(said[0][0])
+    assert own(through.client.receipts, through.sent) == len(through.sent) == 1
+
+
+@pytest.mark.parametrize("asked", SCENARIOS.values(), ids=SCENARIOS)
+def test_a_scenario_of_the_reference_server_with_a_changed_answer(through, asked):
+    through.change_answer = lambda body: body.replace(b"default", b"defuult", 1)
+    with pytest.raises(teeverify.ResponseNotVerified):
+        read(through.client, **asked)
+    assert len(through.client.receipts) == 0
+
+
+@pytest.mark.parametrize("asked", SCENARIOS.values(), ids=SCENARIOS)
+@pytest.mark.parametrize("status", [500, 0], ids=["after a 500", "after a dropped connection"])
+def test_a_retry_at_the_reference_server(through, asked, status):
+    faults = [status]
+    through.before = lambda path: faults.pop() if faults and "/chat/" in path else None
+    read(through.client, **asked)
+    assert faults == []
+    assert own(through.client.receipts, through.sent) == 1
+
+
+def test_a_retry_after_half_an_answer_of_the_reference_server(through):
+    """Both attempts were answered and signed; only the one that got through has a receipt."""
+    whole = [True, False]  # the last comes first
+    through.cut = lambda body: [body if whole.pop() else body[: len(body) // 2]]
+    through.whole = False  # the connection ends then
+    read(through.client)
+    assert len(through.sent) == 2
+    assert own(through.client.receipts, through.sent) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+def test_a_timeout_at_the_reference_server(through, stream):
+    client = through.client.with_options(max_retries=0)
+    read(client, stream=stream)
+    through.before = lambda path: time.sleep(1.0) if "/chat/" in path else None
+    with pytest.raises(openai.APITimeoutError):
+        read(client, stream=stream, timeout=0.3)
+    assert len(client.receipts) == 1
+    through.before = lambda path: None
+    read(client, stream=stream)
+    assert len(client.receipts) == 2
+
+
+def test_a_cancelled_call_of_the_reference_server(server):
+    async def main():
+        given = {"base_url": server.url, "api_key": "x", "roots": server.roots}
+        async with teeverify.AsyncOpenAI(**given, max_retries=0) as client:
+
+            async def one(number):
+                asked = {**ASK, "max_tokens": 400 if number % 2 else 4, "stream": True}
+                first = True
+                with anyio.CancelScope() as scope:
+                    async for _ in await client.chat.completions.create(**asked):
+                        if first and number % 2:
+                            scope.cancel()
+                        first = False
+
+            async with anyio.create_task_group() as tasks:
+                for number in range(10):
+                    tasks.start_soon(one, number)
+            assert len(client.receipts) == 5
+            await one(0)
+            assert len(client.receipts) == 6
+
+    anyio.run(main)
 
 
 def test_a_hundred_at_once_of_the_reference_server(server):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import textwrap
 
 import pytest
 
@@ -33,7 +35,15 @@ def test_forms(stage, quote, gpus):
         quote,
         text.encode(),
         f"0x{text.upper()}".encode(),
+        f"0X{text}".encode(),
         f" {text}\r\n".encode(),
+        "\n".join(textwrap.wrap(text, 60)).encode(),
+        f'"{text}"\n'.encode(),
+        base64.encodebytes(quote),
+        base64.urlsafe_b64encode(quote).rstrip(b"="),
+        json.dumps({"quote": text}).encode(),
+        json.dumps({"platform": "tdx", "evidence": {"quote": text}}).encode(),
+        json.dumps({"quote": base64.b64encode(quote).decode(), "cc_eventlog": None}).encode(),
         json.dumps({"quote": text, "event_log": log}).encode(),
         json.dumps({"quote": f"0x{text}", "event_log": log}).encode(),
     ):
@@ -43,6 +53,30 @@ def test_forms(stage, quote, gpus):
     assert kind(stage.good) == ("endpoint", "near")
     assert kind(str(stage.good)) == ("endpoint", "near")
     assert kind(stage.capture(provider="venice")) == ("endpoint", "venice")
+
+
+@pytest.mark.parametrize("tail", ["!", "=", "A====", "\u00e9", "A"])
+def test_text_that_begins_like_a_quote(quote, tail):
+    for text in (quote.hex(), base64.b64encode(quote[:1200]).decode()):
+        with pytest.raises(MalformedEvidence):
+            Evidence.load((text + tail).encode())
+        with pytest.raises(MalformedEvidence):
+            Evidence.load(json.dumps({"quote": text + tail}).encode())
+
+
+@pytest.mark.parametrize(
+    "text", ["", '"', '""', "0x", "QUFB", "BAACAIEA", "04000200", "0600020081000000"]
+)
+def test_text_that_is_no_quote(text):
+    for raw in (text.encode(), json.dumps({"quote": text}).encode()):
+        with pytest.raises(MalformedEvidence):
+            Evidence.load(raw)
+
+
+@pytest.mark.parametrize("evidence", [None, [], {}, "x", {"platform": "tdx", "evidence": {}}])
+def test_an_envelope_with_nothing_known_inside(evidence):
+    with pytest.raises(MalformedEvidence):
+        Evidence.load(json.dumps({"platform": "tdx", "evidence": evidence}).encode())
 
 
 def test_a_form_that_matches_twice(stage, quote, gpus):

@@ -6,7 +6,6 @@ import contextlib
 import json
 import socket
 import threading
-from dataclasses import replace
 
 import pytest
 import requests
@@ -14,29 +13,13 @@ import requests
 import teeverify
 from teeverify import EvidenceError, RequestsAdapter
 from teeverify.client.clients import Wishes, open_async_client, open_client
+from teeverify.simulator.sealing import FieldSealing
 
 anyio = pytest.importorskip("anyio", reason="the extra 'openai' is not installed")
 httpx2 = pytest.importorskip("httpx2", reason="the extra 'openai' is not installed")
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.usefixtures("tls_dialect")]
 ASK = json.dumps({"model": "default", "messages": [{"role": "user", "content": "canary"}]}).encode()
 HEADERS = {"Authorization": "Bearer sk-canary", "Content-Type": "application/json"}
-
-
-@pytest.fixture(autouse=True)
-def _enclosed(monkeypatch):
-    """A dialect that binds the TLS key, and whose report brings its endorsements along."""
-    from teeverify.encoding.fields import JsonObject
-    from teeverify.providers import DIALECTS
-    from teeverify.providers.dstack import read_enclosed, read_flat_report
-
-    def read(exchange):
-        report = JsonObject.parse(exchange.body, path="report", id="report")
-        peer = exchange.peer_spki_sha256
-        names = {"role": "model", "label": "model", "tls": True}
-        return (read_flat_report(report, **names, peer_spki_sha256=peer),)
-
-    both = replace(DIALECTS["near-direct"], enclosed=read_enclosed, read=read)
-    monkeypatch.setitem(DIALECTS, "near-direct", both)
 
 
 @pytest.fixture
@@ -176,6 +159,38 @@ def test_two_machines_behind_one_address(front, roots, ask, tee, new_tls, stub):
     for name in receipts:
         receipt = receipts[name]
         assert receipt.result.signer == receipt.signer
+
+
+def _opens(machine):
+    """Make a machine open what is sealed to its own key, and nothing else."""
+    plain = machine.answer
+
+    def answer(request):
+        headers = machine.of("/chat/")[-1][2]
+        opened = FieldSealing(scheme="near-v2", key=machine.key).open(headers, request)
+        name, text, stream = plain(opened.body)
+        return name, opened.seal(text, stream), stream
+
+    machine.answer = answer
+    return machine
+
+
+def test_each_machine_gets_what_is_sealed_to_its_own_key(front, roots, tee, new_tls, stub):
+    other = _opens(stub(tee))
+    other.tls = new_tls()
+    _opens(front.machines[0])
+    front.add(other)
+    front.pick = lambda count: count % 2
+    wishes = Wishes(roots=roots, dialect="near-direct", encrypt=True)
+    with open_client(httpx2, front.url, wishes) as client:
+        for _ in range(6):
+            reply = client.post(f"{front.url}/chat/completions", content=ASK, headers=HEADERS)
+            assert reply.json()["choices"][0]["message"]["content"] == "Four."
+        result = client.receipts.last.result
+    assert result.finding("confidential.answer").outcome.value == "proven"  # by TLS
+    bodies = [body for machine in front.machines for _, body in chats(machine)]
+    assert len(bodies) == 6
+    assert not any(b"canary" in body for body in bodies)
 
 
 def test_a_machine_of_other_code_behind_the_same_address(front, roots, ask, tee, new_tls, stub):

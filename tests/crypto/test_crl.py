@@ -163,6 +163,23 @@ class TestParse:
         refused(make(revoked=tlv(0x30, tlv(0x30, tlv(2, b"\x03")))))
         refused(make(revoked=tlv(0x30, tlv(0x30, tlv(2, b""), tlv(0x17, b"240101000000Z")))))
 
+    def test_each_serial_number_is_found_and_no_part_of_one(self, p256):
+        reason = [(x509.CRLReason(x509.ReasonFlags.key_compromise), False)]
+        revoked = [1, 0x7F, 0x80, 0xFF, 0x8000, 0x02_01_05_77, 2**64, 2**159 - 1]
+        for extensions in (reason, ()):
+            crl = read(p256.ca.crl(revoked, entry_extensions=extensions))
+            assert all(crl.revokes(serial) for serial in revoked)
+            others = [0, 5, 2, 0x77, 0x0201, 0x81, 0x7FFF, 2**64 - 1, 2**159, -1, -0x80]
+            assert not any(crl.revokes(serial) for serial in others)
+            assert crl.revoked == set(revoked)
+
+    def test_a_padded_serial_number_hides_nothing(self, make, tools):
+        tlv = tools.tlv
+        reason = bytes.fromhex("300c300a0603551d1504030a0101")
+        for padded in (b"\x00\x05", b"\x00\x00\x85"):
+            entry = tlv(0x30, tlv(2, padded), tlv(0x17, b"240101000000Z"), reason)
+            refused(make(revoked=tlv(0x30, entry)))
+
     def test_many_entries(self, make, tools):
         tlv = tools.tlv
         date = tlv(0x17, b"240101000000Z")

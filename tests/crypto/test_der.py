@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teeverify.crypto.der import BOOLEAN, INTEGER, OCTET_STRING, SEQUENCE, DerReader
+from teeverify.crypto.der import (
+    BOOLEAN,
+    INTEGER,
+    OCTET_STRING,
+    SEQUENCE,
+    DerReader,
+    contents_of,
+    end_of,
+    ends_of,
+    span_of,
+)
 from teeverify.errors import MalformedEvidence
 
 
@@ -134,3 +144,14 @@ def test_integer_round_trip(value):
     if value < 0:
         body = value.to_bytes(((value + 1).bit_length() // 8) + 1, "big", signed=True)
     assert reader(bytes([INTEGER, len(body)]) + body).integer("n") == value
+
+
+@given(st.lists(st.integers(0, 70000).map(bytes), max_size=4))
+def test_where_elements_are(tools, contents):
+    data, ends = b"\x00", []
+    for one in contents:
+        start, data = len(data), data + tools.tlv(4, one)
+        ends.append(len(data))
+        assert span_of(data, start) == (len(data) - len(one), len(data))
+        assert (contents_of(data, start), end_of(data, start)) == span_of(data, start)
+    assert ends_of(data, 1, len(contents)) == ends

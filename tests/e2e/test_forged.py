@@ -444,6 +444,9 @@ def test_bare_gpu_evidence(verify, stage, tmp_path, form):
     ran = verify(file, *given, "--for", "evidence", "--json")
     assert (ran.code, ran.json["kind"]) == (0, "NVIDIA GPU evidence")
     assert verify(file, *given, "--for", "evidence", "--nonce", "00" * 32).code == 2
+    # A certificate on hold verifies offline: so line 1 must not stop at 'genuine'.
+    assert "whether the devices' certificates were revoked is not known" in ran.json["summary"]
+    assert "9999" not in verify(file, *given, "--for", "evidence").out
 
 
 def test_a_bare_part_is_no_attestation_of_an_answer(verify, stage, files, tmp_path):

@@ -123,6 +123,19 @@ def test_a_stream_opens_however_it_is_cut(pair):
         assert "".join(texts) == "Hello 🌍"
 
 
+@pytest.mark.parametrize("between", [b"\n\n\n", b"\n\n\n\n", b"\n\n\n\n\n"])
+def test_further_blank_lines_between_events(pair, between):
+    """Phala's proxy sends more of them than it must."""
+    envelope = seal(pair)
+    body = events(pair, envelope).replace(b"\n\n", between)
+    for size in (1, 7, len(body)):
+        opener = envelope.opener()
+        out = b"".join(opener.feed(body[at : at + size]) for at in range(0, len(body), size))
+        opener.finish()
+        assert b"Hel" in out
+        assert out.rstrip(b"\n").endswith(b"data: [DONE]")
+
+
 def test_a_stream_that_is_cut_inside_an_event(pair):
     envelope = seal(pair)
     opener = envelope.opener()

@@ -7,9 +7,9 @@ import hashlib
 import pytest
 
 from teeverify.crypto.ethereum import address_of, recover_address
+from teeverify.crypto.recovery import ORDER, recovery_parity
 from teeverify.enclave import keys as module
 from teeverify.enclave.keys import OpenSslSecp256k1, SigningKeys, new_secp256k1
-from teeverify.crypto.recovery import ORDER, recovery_parity
 from teeverify.responses.signed_text import parse_signature, verify_signed_text
 
 TEXT = f"{'a' * 64}:{'b' * 64}"

@@ -354,14 +354,3 @@ def test_wrong_use(serve, arguments, says):
     assert says in done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
-
-
-def test_nothing_is_simulated_on_a_real_tee(monkeypatch, tmp_path, capsys):
-    from teeverify.cli import serve as command
-    from teeverify.cli.main import main
-
-    device = tmp_path / "tdx_guest"
-    device.touch()
-    monkeypatch.setattr(command, "_DEVICES", (str(device),))
-    assert main(["serve", "--simulated"]) == 64
-    assert "real TEE" in capsys.readouterr().err

@@ -209,42 +209,98 @@ DYING = """
 import asyncio, os, signal, sys
 from teeverify.enclave.store import SignatureRecord, SqliteStore
 
-path, point = sys.argv[1:]
+path, point, turn = sys.argv[1:]
 store = SqliteStore(path)
 
 def die(statement):
     if statement.startswith(point):
         seen.append(statement)
-        if len(seen) == (2 if point == "INSERT" else 1):
+        if len(seen) == int(turn):
             os.kill(os.getpid(), signal.SIGKILL)
 
+def put(name):
+    return store.put([
+        SignatureRecord(id=name, kind=kind, body=b"t") for kind in ("ecdsa", "ed25519")
+    ])
+
+async def together():
+    # "y" is there already: what was to be stored at once is stored one by one.
+    await asyncio.gather(put("y"), put("x"), return_exceptions=True)
+
 seen = []
-store._database.set_trace_callback(die)
-asyncio.run(store.put([
-    SignatureRecord(id="x", kind=kind, body=b"t") for kind in ("ecdsa", "ed25519")
-]))
+if "-" in turn:
+    asyncio.run(put("y"))
+    turn = turn[1:]
+    store._database.set_trace_callback(die)
+    asyncio.run(together())
+else:
+    store._database.set_trace_callback(die)
+    asyncio.run(put("x"))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+X, Y = ([(name, "ecdsa"), (name, "ed25519")] for name in "xy")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
 @pytest.mark.parametrize(
-    ("point", "left"),
+    ("point", "turn", "left"),
     [
-        ("BEGIN", []),
-        ("SAVEPOINT", []),
-        ("INSERT", []),
-        ("RELEASE", []),
-        ("COMMIT", []),
-        ("after", [("x", "ecdsa"), ("x", "ed25519")]),
+        ("BEGIN", "1", []),
+        ("INSERT", "1", []),
+        ("COMMIT", "1", []),
+        ("after", "1", X),
+        ("SAVEPOINT", "-2", Y),
+        ("INSERT", "-3", Y),
+        ("INSERT", "-4", Y),
+        ("RELEASE", "-2", Y),
+        ("COMMIT", "-1", Y),
+        ("after", "-1", X + Y),
     ],
 )
-def test_killed_anywhere_a_record_is_whole_or_absent(tmp_path, point, left):
+def test_killed_anywhere_a_record_is_whole_or_absent(tmp_path, point, turn, left):
     path = tmp_path / "s.db"
     done = subprocess.run(
-        [sys.executable, "-c", DYING, str(path), point], capture_output=True, check=False
+        [sys.executable, "-c", DYING, str(path), point, turn], capture_output=True, check=False
     )
     assert done.returncode == -9, done.stderr
     store = SqliteStore(path)
     store.close()
     assert rows(path) == left
+
+
+def test_answers_that_end_together_are_stored_by_one_statement(tmp_path):
+    store = SqliteStore(tmp_path / "s.db")
+    seen = []
+    store._database.set_trace_callback(seen.append)
+
+    async def together():
+        await asyncio.gather(*(store.put(records(f"{number}")) for number in range(100)))
+
+    asyncio.run(together())
+    store.close()
+    assert [one.split()[0] for one in seen].count("COMMIT") == 1
+    assert [one.split()[0] for one in seen].count("INSERT") == 1
+    assert len(rows(tmp_path / "s.db")) == 200
+
+
+def test_one_that_is_there_already_fails_alone(store):
+    async def together():
+        await store.put(records("1"))
+        return await asyncio.gather(
+            *(store.put(records(f"{number}")) for number in range(200)), return_exceptions=True
+        )
+
+    outcomes = asyncio.run(together())
+    assert isinstance(outcomes.pop(1), AlreadyStored)
+    assert outcomes == [None] * 199
+    assert all(get(store, f"{number}") for number in range(200))
+
+
+def test_what_is_asked_of_a_closed_store_fails_at_once(tmp_path):
+    store = SqliteStore(tmp_path / "s.db")
+    store.close()
+    store.close()
+    with pytest.raises(StoreError, match="closed"):
+        asyncio.run(store.put(records("x")))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from teeverify.encoding.strict import (
     MAX_JSON_BYTES,
+    any_base64_bytes,
     base64_bytes,
     decimal_int,
     hex_bytes,
@@ -268,6 +269,11 @@ class TestJson:
     def test_numbers_out_of_range(self, text):
         refused(json_value, text)
 
+    @pytest.mark.parametrize("text", ['{"a":%s}', '{"a":"{","b":%s}', '[{"a":%s}]', "[1,%s]"])
+    def test_long_numbers_inside(self, text):
+        assert json_value(text % ("1" * 40), **NAMES)
+        refused(json_value, text % ("1" * 41))
+
     def test_longest_number(self):
         assert json_value("1" * 40, **NAMES) == int("1" * 40)
 
@@ -371,3 +377,18 @@ class TestMembers:
         for raw in members.values():
             assert raw in text.encode()
             assert raw == raw.strip()
+
+
+@pytest.mark.parametrize("data", [b"", b"a", b"ab", b"abc", b"\xfb\xff\xfe", bytes(range(256))])
+def test_base64_of_any_writer(data):
+    standard, url = base64.b64encode(data).decode(), base64.urlsafe_b64encode(data).decode()
+    for text in (standard, standard.rstrip("="), url, url.rstrip("=")):
+        assert any_base64_bytes(text, field="f", id="i") == data
+
+
+@pytest.mark.parametrize(
+    "text", ["YQ=", "YQ===", "YWJj====", "YWI==", "=", "A-+A", "A_/A", "YR", "Y", "\u00e9", "Y Q"]
+)
+def test_base64_of_no_writer(text):
+    with pytest.raises(MalformedEvidence):
+        any_base64_bytes(text, field="f", id="i")

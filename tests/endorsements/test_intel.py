@@ -240,7 +240,8 @@ def test_fetch_show_export_import_prune(pccs, intel, tmp_path, capsys):
     assert main(["endorsements", *fetch, str(quote), "--to", str(bundle)]) == 0
     out = capsys.readouterr().out
     assert "TCB info TDX" in out
-    assert "4 answers written" in out
+    assert "list of TDX data sets, the newest" in out
+    assert "5 answers written" in out
     assert main(["endorsements", *fetch, "--fmspc", intel.platform.fmspc]) == 0
     assert main(["endorsements", "show", *cache]) == 0
     assert "nothing here was verified" in capsys.readouterr().out
@@ -253,12 +254,23 @@ def test_fetch_show_export_import_prune(pccs, intel, tmp_path, capsys):
     assert main(["endorsements", "prune", *second]) == 0
     assert "0 answers forgotten" in capsys.readouterr().out
     assert main(["endorsements", "prune", *second, "--at", "2199-01-01T00:00:00Z"]) == 0
-    assert "4 answers forgotten" in capsys.readouterr().out
+    assert "5 answers forgotten" in capsys.readouterr().out
     claims = tdx.verify_quote(
         intel.quote(), tdx.Endorsements.load(bundle), at=now(),
         roots=UnsafeTestRoots([intel.roots_pem()]),
     )  # fmt: skip
     assert claims.tcb_status is tdx.TcbStatus.UP_TO_DATE
+
+
+@network
+def test_fetch_goes_on_without_the_list_of_data_sets(pccs, intel, tmp_path, capsys, reply):
+    pccs.replies["/tdx/certification/v4/tcbevaluationdatanumbers"] = [reply(status=404)]
+    fetch = ["fetch", "--pccs", pccs.url, "--ca-file", str(pccs.ca_file)]
+    fetch += ["--cache", str(tmp_path / "cache"), "--to", str(tmp_path / "bundle.json")]
+    assert main(["endorsements", *fetch, "--fmspc", intel.platform.fmspc]) == 0
+    out = capsys.readouterr().out
+    assert "Intel's list of data sets could not be fetched" in out
+    assert "4 answers written" in out
 
 
 @network

@@ -14,6 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from teeverify import nvidia
 from teeverify.crypto.ocsp import build_request, parse_response, require_nonce
+from teeverify.endorsements.remembered import Remembering
 from teeverify.errors import (
     ChainInvalid,
     ConfigurationError,
@@ -399,3 +400,26 @@ def test_a_list_of_an_issuer_that_may_not_sign_lists(listed, device):
     with pytest.raises(TeeVerifyError):
         listed(device.authorities[3].crl(), b"no list")
     assert listed(device.authorities[1].crl()) == ()
+
+
+# --- what is remembered -------------------------------------------------------------------------
+
+
+def test_a_remembered_answer_counts_by_its_exact_bytes_and_within_its_dates(answers, claims, at):
+    memory, made = Remembering(), answers()
+
+    def check(responses, when=at):
+        return nvidia.verify_revocation(claims, responses, at=when, memory=memory)
+
+    assert check(made) == check(made)
+    with pytest.raises(EndorsementUnavailable) as old:
+        check(made, at + timedelta(days=2))
+    assert old.value.id == "ocsp.current"
+    for place in (-1, len(made[0]) // 2):
+        changed = bytearray(made[0])
+        changed[place] ^= 1
+        with pytest.raises(TeeVerifyError):
+            check([bytes(changed), *made[1:]])
+    with pytest.raises(EndorsementInvalid):
+        check([*answers(0, status="revoked")[:1], *made[1:]])
+    assert check(made)

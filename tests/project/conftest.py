@@ -12,7 +12,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "src" / "teeverify"
-NOT_OURS = ("__pycache__", "build", "dist", "_build")
+NOT_OURS = ("__pycache__", "build", "node_modules", "dist", "_build")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from teeverify.appraisal import Outcome
 from teeverify.binding import LAYOUTS
 from teeverify.errors import ConfigurationError, MalformedEvidence
 from teeverify.providers import DIALECTS, dialect_for
@@ -183,6 +184,41 @@ def test_an_alias_counts_only_beside_the_right_name(stage):
     swapped = {**good, "model_name": "larger", "upstream_model": "larger"}
     folder = stage.capture(provider="venice", report=swapped)
     assert stage.appraise(folder, model="simulated/tiny-1").exit_code == 1
+
+
+def aci(report, **evidence):
+    """The form of Phala's gateway: no ``info``, and the log only beside the quote of ``aci/1``."""
+    inner = {"quote": report["intel_quote"], "event_log": report["event_log"], **evidence}
+    flat = {k: v for k, v in report.items() if k not in ("info", "event_log", "model_name")}
+    return {"api_version": "aci/1", "attestation": {"evidence": inner}, **flat}
+
+
+def test_the_event_log_of_an_aci_report(stage):
+    good = stage.endpoint.venice_report(compose_manager_attestation=None)
+    result = stage.appraise(stage.capture(provider="venice", report=aci(good)))
+    assert result.finding("code.event-log").outcome is Outcome.PROVEN
+    assert result.finding("code.compose").outcome is Outcome.ABSENT
+    assert result.exit_code == 1
+    other = stage.endpoint.gateway.quote(bytes(64)).hex()
+    for changes in ({"quote": other}, {"event_log": None}, {"quote": None}):
+        result = stage.appraise(stage.capture(provider="venice", report=aci(good, **changes)))
+        assert result.finding("code.event-log").outcome is Outcome.ABSENT
+    forged = json.loads(json.dumps(good["event_log"]))
+    forged[-1]["digest"] = "00" * 48
+    report = aci(good, event_log=forged)
+    assert stage.appraise(stage.capture(provider="venice", report=report)).exit_code == 2
+    for attestation in ([], "x", None, {"evidence": 5}):
+        (machine,) = read(VENICE, {**aci(good), "attestation": attestation})
+        assert machine.event_log is None
+    for name in ("phala", "nanogpt", "dstack"):
+        (machine,) = read(DIALECTS[name], aci(good))
+        assert machine.event_log == good["event_log"]
+
+
+def test_a_log_in_the_report_itself_comes_first(stage):
+    good = stage.endpoint.venice_report(compose_manager_attestation=None)
+    report = {**good, "attestation": {"evidence": {"quote": good["intel_quote"], "event_log": []}}}
+    assert stage.appraise(stage.capture(provider="venice", report=report)).exit_code == 0
 
 
 def test_venices_own_tls_front_is_no_attested_machine(stage):

@@ -318,6 +318,75 @@ def test_evidence_of_another_form(vm, change):
         snp.parse_azure_evidence(JsonObject(evidence(vm, **change), path="azure", id="azure.hcl"))
 
 
+def as_text(vm, old=None, **changes):
+    """The same in the agents' form since version 1: text, and the certificate in DER."""
+    old = evidence(vm) if old is None else old
+    quote = {name: bytes(old["quote"][name]).hex() for name in ("message", "signature")}
+    return {
+        "version": 2,
+        "tpm_quote": quote | {"pcrs": [bytes(pcr).hex() for pcr in old["quote"]["pcrs"]]},
+        "hcl_report": base64.urlsafe_b64encode(bytes(old["report"])).decode(),
+        "vcek": base64.urlsafe_b64encode(vm.forge.amd.vcek).decode(),
+        **changes,
+    }
+
+
+def read(form):
+    return snp.parse_azure_evidence(JsonObject(form, path="azure", id="azure.hcl"))
+
+
+def test_evidence_as_text(vm):
+    numbers = evidence(vm)
+    form, old = as_text(vm, numbers), read(numbers)
+    found = read(form)
+    assert (found.hcl, found.message, found.pcrs) == (old.hcl, old.message, PCRS)
+    assert found.certificates == vm.forge.amd.vcek
+    bare = read(form | {"hcl_report": form["hcl_report"].rstrip("="), "vcek": None})
+    assert (bare.hcl, bare.certificates) == (old.hcl, None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hcl_report": "AAAA===="},
+        {"hcl_report": "AA="},
+        {"hcl_report": "A-+A"},
+        {"hcl_report": "QUFB" * 8192},
+        {"hcl_report": 5},
+        {"hcl_report": None, "report": None},
+        {"tpm_quote": None},
+        {"tpm_quote": {"message": "0g", "signature": "00", "pcrs": ["00" * 32]}},
+        {"tpm_quote": {"message": "AAAA", "signature": "-_", "pcrs": ["00" * 32]}},
+        {"tpm_quote": {"message": "00", "signature": "00", "pcrs": ["00" * 33]}},
+        {"tpm_quote": {"message": "00", "signature": "00", "pcrs": "00"}},
+        {"vcek": "!"},
+        {"vcek": "QUFB" * 4096},
+    ],
+    ids=lambda c: str(c)[:40],
+)
+def test_text_of_another_form(vm, change):
+    with pytest.raises(MalformedEvidence):
+        read(as_text(vm, **change))
+
+
+def test_appraisal_of_text(vm):
+    from teeverify.client import Verifier
+
+    verifier = Verifier(
+        roots=vm.forge.roots, endorsements=vm.forge.amd.endorsements(), offline=True
+    )
+
+    def appraise(form, nonce=NONCE):
+        return verifier.appraise(json.dumps(form).encode(), at=AT, scope="evidence", nonce=nonce)
+
+    good = as_text(vm)
+    assert appraise(good).exit_code == 0
+    assert appraise(good, b"m" * 32).finding("azure.nonce").exit_code == 2
+    pcrs = ["11" * 32, *good["tpm_quote"]["pcrs"][1:]]
+    wrong = good | {"tpm_quote": good["tpm_quote"] | {"pcrs": pcrs}}
+    assert appraise(wrong).finding("azure.pcrs").exit_code == 2
+
+
 def test_appraisal(vm, tmp_path):
     from teeverify.client import Verifier
 

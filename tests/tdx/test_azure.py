@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import datetime
 
@@ -147,6 +148,31 @@ def test_other_pcrs(vm, verify):
 
 def outcome(result, id):
     return result.finding(id).outcome
+
+
+def as_text(evidence):
+    """The same in the agents' form since version 1."""
+    quote = evidence["tpm_quote"]
+    return {
+        "version": 1,
+        "tpm_quote": {
+            **{name: bytes(quote[name]).hex() for name in ("message", "signature")},
+            "pcrs": [bytes(pcr).hex() for pcr in quote["pcrs"]],
+        },
+        **{
+            name: base64.urlsafe_b64encode(bytes(evidence[name])).decode()
+            for name in ("hcl_report", "td_quote")
+        },
+    }
+
+
+def test_evidence_of_a_td_as_text(vm, appraise):
+    result = appraise(as_text(vm.evidence(NONCE)))
+    assert result.exit_code == appraise(vm.evidence(NONCE)).exit_code == 0
+    assert outcome(result, "azure.pcrs") is Outcome.PROVEN
+    other = vm.intel.quote(report_data=b"x" * 64)
+    wrong = appraise(as_text(vm.evidence(NONCE, td_quote=other)))
+    assert outcome(wrong, "azure.claims") is Outcome.FAILED
 
 
 def test_evidence_of_a_td(vm, appraise):

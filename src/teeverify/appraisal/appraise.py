@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import TypeVar
 
 from teeverify.appraisal.answer import SignedAnswer
 from teeverify.appraisal.checks import CATALOG, run_answer_checks, run_evidence_checks
 from teeverify.appraisal.checks.code import identity_of
 from teeverify.appraisal.checks.subject import Subject
 from teeverify.appraisal.claims import claims_of
-from teeverify.appraisal.evidence import Evidence, Scope
 from teeverify.appraisal.encryption import Encryption, sealed_to
+from teeverify.appraisal.evidence import Evidence, Scope
 from teeverify.appraisal.examine import Examined
 from teeverify.appraisal.hindsight import Hindsight
 from teeverify.appraisal.nodes import choose_node
@@ -32,6 +33,8 @@ from teeverify.errors import (
 )
 
 __all__ = ["appraise_examined"]
+
+T = TypeVar("T")
 
 _WORST_FIRST = (EXIT_WRONG, EXIT_UNDECIDED, EXIT_POLICY, EXIT_SATISFIED)
 _REFUSALS = (EXIT_WRONG, EXIT_UNDECIDED, EXIT_POLICY)
@@ -73,17 +76,17 @@ def appraise_examined(  # noqa: PLR0913 -- the question in all its parts
         scope_asked=scope_asked,
         model=model,
         hindsight=hindsight,
-        expires_at=_expires_at(examined),
+        expires_at=examined.expires_at,
         encryption=encryption,
     )
     examined = choose_node(
         examined, answer, lambda part: _findings(replace(subject, examined=part))
     )
-    subject = replace(subject, examined=examined, expires_at=_expires_at(examined))
+    if examined is not subject.examined:
+        subject = replace(subject, examined=examined, expires_at=examined.expires_at)
     findings = _findings(subject)
-    proof = _findings(replace(subject, policy=_for_tier(examined, policy)))
     worst = next(c for c in _WORST_FIRST if c in {0, *(f.exit_code for f in findings)})
-    clean = all(f.severity is Severity.INFORMS for f in proof)
+    clean = _is_clean(replace(subject, policy=_for_tier(examined, policy)))
     exit_code, tier = _verdict(worst, clean=clean, accept=policy["verdict.accept"])
     signer = _signer(examined, answer)
     claims = claims_of(findings, examined, answer)
@@ -150,13 +153,31 @@ def _verdict(worst: int, *, clean: bool, accept: str) -> tuple[int, Tier]:
 
 def _findings(subject: Subject) -> tuple[Finding, ...]:
     policy = subject.policy
+    of_evidence = _once(
+        subject, "findings", lambda: _held_against(policy, run_evidence_checks(subject))
+    )
+    of_answer = _held_against(policy, run_answer_checks(subject))
+    return tuple(_in_order([*of_evidence, *of_answer]))
+
+
+def _is_clean(subject: Subject) -> bool:
+    """Whether nothing that was seen makes this policy refuse, or warn."""
+    policy = subject.policy
+    of_evidence = _once(subject, "clean", lambda: _informs(policy, run_evidence_checks(subject)))
+    return of_evidence and _informs(policy, run_answer_checks(subject))
+
+
+def _once(subject: Subject, what: str, find: Callable[[], T]) -> T:
+    """What holds of the evidence, found once for all answers of an attestation (law 13)."""
+    asked, policy = (subject.scope, subject.scope_asked, subject.model), subject.policy
     # A receipt's own timestamp decides whether its time is known.
-    asked = (id(policy), subject.scope, subject.scope_asked, subject.model, subject.time_is_bounded)
-    known = subject.examined.appraised.get(asked)
-    if known is None:  # once for all answers of an attestation (law 13)
-        known = policy, _held_against(policy, run_evidence_checks(subject))
-        subject.examined.appraised[asked] = known
-    return tuple(_in_order([*known[1], *_held_against(policy, run_answer_checks(subject))]))
+    key = (what, id(policy), asked, subject.time_is_bounded)
+    known = subject.examined.appraised.get(key)
+    if known is None:
+        known = policy, find()
+        subject.examined.appraised[key] = known  # with the policy, so that its id stays its own
+    found: T = known[1]
+    return found
 
 
 def _for_tier(examined: Examined, policy: Policy) -> Policy:
@@ -169,6 +190,12 @@ def _for_tier(examined: Examined, policy: Policy) -> Policy:
 
 def _held_against(policy: Policy, observations: Iterable[Observation]) -> list[Finding]:
     return [_finding(seen, policy.level(seen.id)) for seen in observations]
+
+
+def _informs(policy: Policy, observations: Iterable[Observation]) -> bool:
+    return all(
+        _severity(seen, policy.level(seen.id))[0] is Severity.INFORMS for seen in observations
+    )
 
 
 def _in_order(findings: Iterable[Finding]) -> list[Finding]:
@@ -244,13 +271,3 @@ def _signer(examined: Examined, answer: SignedAnswer | None) -> SigningKey | Non
         return answer.signer if answer.signer in keys else None
     by_role = dict(bound)
     return by_role.get("model") or by_role.get("gateway")
-
-
-def _expires_at(examined: Examined) -> datetime | None:
-    bounds = [m.cpu.expires_at for m in examined.machines if m.cpu is not None]
-    bounds += [m.snp.expires_at for m in examined.machines if m.snp is not None]
-    bounds += [m.gpus.expires_at for m in examined.machines if m.gpus is not None]
-    bounds += [m.nras.expires_at for m in examined.machines if m.nras is not None]
-    for found in (m.firmware for m in examined.machines):
-        bounds += [x.expires_at for x in (found.measurements, found.revocation) if x is not None]
-    return min(bounds, default=None)

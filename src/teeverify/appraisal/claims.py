@@ -46,14 +46,12 @@ def claims_of(
     """Give each claim the least certain of the findings that decide it."""
     facts = {name: words(examined, answer) for name, words in _FACTS.items()}
     mark = {"embedded": "", "custom": "foreign roots: ", "simulated": "simulated: "}
+    of_claim: dict[str, list[Finding]] = {name: [] for name in CLAIM_NAMES}
+    for finding in findings:
+        of_claim[finding.claim].append(finding)
     return {
-        name: _claim(
-            name,
-            [f for f in findings if f.claim == name],
-            facts.get(name, ""),
-            mark[examined.question.roots.kind],
-        )
-        for name in CLAIM_NAMES
+        name: _claim(name, found, facts.get(name, ""), mark[examined.question.roots.kind])
+        for name, found in of_claim.items()
     }
 
 

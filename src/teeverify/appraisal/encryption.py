@@ -82,9 +82,7 @@ def _found(machines: Sequence[ExaminedMachine], to: SealedTo) -> Iterator[Recipi
             continue
         if to == "hpke_key":
             if machine.commits.hpke_key is not None:
-                yield Recipient(
-                    algorithm="hpke", public=machine.commits.hpke_key, machine=examined
-                )
+                yield Recipient(algorithm="hpke", public=machine.commits.hpke_key, machine=examined)
         elif machine.role != "model":
             continue  # a gateway's key would show it the request
         elif to == "e2e_public_key":

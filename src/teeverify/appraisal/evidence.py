@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from teeverify import nvidia, snp, tdx
-from teeverify.binding import Bound, SigningKey
+from teeverify.binding import Bound, Process, SigningKey
 from teeverify.errors import TeeVerifyError
 
 __all__ = [
@@ -132,11 +133,14 @@ class RecordedAnswer:
             came authenticated it.
         answer: The answer's bytes; ``None`` where only their hash was kept.
         request: The request's bytes; ``None`` where only their hash was kept.
+        seen: What its holder says of the exchange beside its bytes, by the names of
+            ``responses.form.Context``.
     """
 
     signature: bytes | None
     answer: bytes | None
     request: bytes | None
+    seen: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +200,12 @@ class Evidence:
     live: bool = False
     nras_posted: bool = False
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def processes(self) -> tuple[Process, ...]:
+        """What it says that processes of teeverify's own server bind."""
+        found = (machine.commits.process for machine in self.machines)
+        return tuple(process for process in found if process is not None)
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any, TypeVar
 
 from teeverify import nvidia, snp, tdx
@@ -24,7 +25,7 @@ from teeverify.appraisal.snp import (
     examine_vtpm,
 )
 from teeverify.appraisal.steps import not_reached, ordered
-from teeverify.binding import Layout, layout_of
+from teeverify.binding import Layout, SigningKey, layout_of
 from teeverify.encoding.checks import Check
 from teeverify.errors import (
     BindingMismatch,
@@ -86,7 +87,7 @@ class ExaminedMachine:
     observations: list[Observation] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Examined:
     """All machines of the evidence, examined.
 
@@ -117,6 +118,27 @@ class Examined:
         default_factory=dict, init=False, repr=False, compare=False
     )
     tiers: dict[int, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @cached_property
+    def attested_keys(self) -> tuple[tuple[SigningKey, ExaminedMachine], ...]:
+        """Every key that a verified quote binds, with its machine."""
+        return tuple(
+            (m.machine.key, m)
+            for m in self.machines
+            if m.machine.key is not None and m.layout is not None and "key" in m.layout.binds
+        )
+
+    @cached_property
+    def expires_at(self) -> datetime | None:
+        """Until when nothing that was verified runs out."""
+        bounds = [m.cpu.expires_at for m in self.machines if m.cpu is not None]
+        bounds += [m.snp.expires_at for m in self.machines if m.snp is not None]
+        bounds += [m.gpus.expires_at for m in self.machines if m.gpus is not None]
+        bounds += [m.nras.expires_at for m in self.machines if m.nras is not None]
+        for found in (m.firmware for m in self.machines):
+            parts = (found.measurements, found.revocation)
+            bounds += [part.expires_at for part in parts if part is not None]
+        return min(bounds, default=None)
 
     @property
     def dates(self) -> dict[str, int]:
@@ -203,25 +225,33 @@ def _examine_machine(machine: Machine, evidence: Evidence, question: Question) -
     if machine.gpus is not None:
         seen.gpus = _gpus(seen, evidence, question)
         if seen.gpus is not None:
-            if not machine.layout and question.nonce_by == "evidence":
-                seen.observations.append(
-                    Observation.absent(
-                        "freshness.nonce",
-                        "The GPUs signed one nonce, but nobody said which one was asked for.",
-                        subject=machine.label,
-                    )
-                )
-            _nras(seen, seen.gpus, evidence, question)
-            seen.firmware = examine_firmware(
-                seen.gpus,
-                evidence.nvidia_endorsements,
-                seen.observations,
-                machine.label,
-                at=question.at,
-                roots=question.roots,
-                allow_expired_signers=question.allow_expired_rim_signers,
-            )
+            _devices(seen, seen.gpus, evidence, question)
     return seen
+
+
+def _devices(
+    seen: ExaminedMachine, gpus: nvidia.Claims, evidence: Evidence, question: Question
+) -> None:
+    """What is said of genuine devices: whom they answered, NVIDIA's service, their firmware."""
+    machine = seen.machine
+    if not machine.layout and question.nonce_by == "evidence":
+        seen.observations.append(
+            Observation.absent(
+                "freshness.nonce",
+                "The GPUs signed one nonce, but nobody said which one was asked for.",
+                subject=machine.label,
+            )
+        )
+    _nras(seen, gpus, evidence, question)
+    seen.firmware = examine_firmware(
+        gpus,
+        evidence.nvidia_endorsements,
+        seen.observations,
+        machine.label,
+        at=question.at,
+        roots=question.roots,
+        allow_expired_signers=question.allow_expired_rim_signers,
+    )
 
 
 def _amd(seen: ExaminedMachine, evidence: Evidence, question: Question) -> None:

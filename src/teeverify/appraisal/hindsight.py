@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from teeverify.appraisal.examine import Examined
+from teeverify.appraisal.examine import Examined, ExaminedMachine
 from teeverify.errors import EndorsementInvalid, TcbRejected, TeeVerifyError
 
 __all__ = ["Hindsight"]
@@ -44,17 +44,29 @@ class Hindsight:
 
     @property
     def compared(self) -> bool:
-        """Whether every CPU was verified with the endorsements of today."""
-        machines = () if self.now is None else self.now.machines
-        with_cpu = [m for m in machines if m.machine.quote or m.machine.snp_report]
-        return bool(with_cpu) and all(m.cpu is not None or m.snp is not None for m in with_cpu)
+        """Whether every CPU and every GPU was held against the revocations of today."""
+        return self.cpus_compared and all(
+            m.firmware.revocation is not None for m in self._machines if m.machine.gpus is not None
+        )
+
+    @property
+    def cpus_compared(self) -> bool:
+        """Whether every CPU was: an AMD report also verifies without the list of revoked CAs."""
+        with_cpu = [m for m in self._machines if m.machine.quote or m.machine.snp_report]
+        return bool(with_cpu) and all(
+            m.cpu is not None or (m.snp is not None and m.snp.crl is not None) for m in with_cpu
+        )
+
+    @property
+    def _machines(self) -> tuple[ExaminedMachine, ...]:
+        return () if self.now is None else self.now.machines
 
     def compromises(self) -> Iterator[tuple[str, TeeVerifyError]]:
         """What counts against it although it came later: part and error.
 
         A key that is revoked or a TCB that is; not what merely ran out.
         """
-        for machine in () if self.now is None else self.now.machines:
+        for machine in self._machines:
             for seen in machine.observations:
                 error = seen.error
                 if isinstance(error, TcbRejected):

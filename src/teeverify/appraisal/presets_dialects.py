@@ -30,6 +30,14 @@ DIALECT_ROWS: tuple[Row, ...] = (
         "different key services always refuse",
     ),
     Row(
+        id="engine.location",
+        genuine="warn",
+        strict="proven",
+        floor="note",
+        asks="the engine was started and is watched by the attested server itself, where its "
+        "configuration is bound; one outside the machine always refuses",
+    ),
+    Row(
         id="code.dstack-listed",
         genuine="asserted",
         strict="asserted",

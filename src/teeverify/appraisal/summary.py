@@ -262,6 +262,9 @@ def _reservations(findings: Sequence[Finding], policy: Policy, scope: Scope) -> 
             reasons.append("in an unknown mode: the measurements were compared with nothing")
         elif device is not None:
             reasons.append("that the firmware is NVIDIA's is the word of its service (NRAS)")
+        revoked = _warned(findings, "gpu.revocation")
+        if revoked is not None and revoked.outcome is Outcome.ABSENT:
+            reasons.append("whether the devices' certificates were revoked is not known")
     code = _warned(findings, "code.identity")
     if code is not None:
         reasons.append(_code_reason(code))
@@ -353,8 +356,16 @@ def _recorded(findings: Sequence[Finding]) -> str:
 
 def _readers(findings: Sequence[Finding], scope: Scope) -> str:
     """Who else could read the prompt, unless that was shown to be nobody."""
-    channel = [f for f in findings if f.id in ("endpoint.bound", "confidential.request")]
-    if scope == "evidence" or any(f.outcome is Outcome.PROVEN for f in channel):
+    outcomes = {
+        row: {f.outcome for f in findings if f.id == row}
+        for row in ("endpoint.bound", "confidential.request", "confidential.answer")
+    }
+    if scope == "evidence":
+        return ""
+    encrypted = Outcome.PROVEN in outcomes["confidential.request"]
+    if encrypted and Outcome.ABSENT in outcomes["confidential.answer"]:
+        return " The request was encrypted; whoever passed it on could have read the answer."
+    if encrypted or Outcome.PROVEN in outcomes["endpoint.bound"]:
         return ""
     return " Whoever ends the TLS connection could read the request."
 

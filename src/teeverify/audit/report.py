@@ -87,11 +87,14 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """The worst of all; an equivocation is wrong whatever each receipt is alone."""
+        """The worst of all; an equivocation is wrong whatever each receipt is alone.
+
+        Of no receipt at all: undecided.
+        """
         codes = {row.exit_code for row in self.rows}
         if self.equivocations:
             codes.add(EXIT_WRONG)
-        return next((code for code in WORST_FIRST if code in codes), EXIT_SATISFIED)
+        return next((code for code in WORST_FIRST if code in codes), EXIT_UNDECIDED)
 
     @property
     def counts(self) -> dict[int, int]:

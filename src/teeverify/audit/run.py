@@ -162,6 +162,12 @@ def audit(
         rows += found
         if progress is not None:
             progress(len(found))
+    if not rows:  # nothing refused, but nothing verified either
+        raise ConfigurationError(
+            "there are no receipts in it",
+            id="usage.records",
+            got=", ".join(map(str, sources))[:200],
+        )
     return Report.of(rows)
 
 

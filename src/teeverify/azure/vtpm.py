@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
@@ -29,6 +29,7 @@ from teeverify.crypto.foreign import FOREIGN_ERRORS
 from teeverify.encoding.fields import JsonObject
 from teeverify.encoding.reader import Reader
 from teeverify.encoding.sealed import Seal, Sealed
+from teeverify.encoding.strict import any_base64_bytes, hex_bytes
 from teeverify.errors import BindingMismatch, SignatureInvalid, StaleEvidence
 
 __all__ = [
@@ -47,6 +48,7 @@ _TPM_QUOTE = bytes.fromhex("8018")
 _SHA256_BANK = 0x000B
 _PCR_COUNT = 24
 _PCR_BYTES = 32
+_BYTE = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,7 @@ class AzureEvidence:
         message: The TPM's signed message.
         signature: Its signature.
         pcrs: Values of PCR 0 and following.
-        certificates: The VCEK and its chain, in PEM; ``None`` where they were not sent.
+        certificates: The VCEK, in DER, or with its chain in PEM; ``None`` where none was sent.
     """
 
     hcl: bytes
@@ -140,11 +142,11 @@ def parse_tpm_quote(message: bytes) -> TpmQuote:
 
 
 def read_evidence(hcl: object, quote: JsonObject, certificates: bytes | None) -> AzureEvidence:
-    """Read evidence as attestation agents send it: JSON whose bytes are lists of numbers.
+    """Read evidence as attestation agents send it.
 
     Args:
-        hcl: The envelope, as a list of numbers.
-        quote: The TPM's quote.
+        hcl: The envelope, see :func:`read_bytes`.
+        quote: The TPM's quote; where its bytes are text, it is hexadecimal.
         certificates: The certificate of the chip, where it came along.
 
     Raises:
@@ -155,23 +157,43 @@ def read_evidence(hcl: object, quote: JsonObject, certificates: bytes | None) ->
         raise malformed(PCRS, "as many PCRs as no TPM has", str(len(pcrs)))
     return AzureEvidence(
         hcl=read_bytes(hcl, "report", MAX_HCL),
-        message=read_bytes(quote.array("message"), "quote.message", 1024),
-        signature=read_bytes(quote.array("signature"), "quote.signature", 1024),
-        pcrs=tuple(read_bytes(pcr, f"quote.pcrs[{n}]", _PCR_BYTES) for n, pcr in enumerate(pcrs)),
+        message=read_bytes(quote.raw("message"), "quote.message", 1024, text="hex"),
+        signature=read_bytes(quote.raw("signature"), "quote.signature", 1024, text="hex"),
+        pcrs=tuple(
+            read_bytes(pcr, f"quote.pcrs[{n}]", _PCR_BYTES, text="hex")
+            for n, pcr in enumerate(pcrs)
+        ),
         certificates=certificates,
     )
 
 
-def read_bytes(value: object, field: str, most: int) -> bytes:
-    """Read a list of numbers as bytes.
+def read_bytes(
+    value: object, field: str, most: int, *, text: Literal["base64", "hex"] = "base64"
+) -> bytes:
+    """Read bytes as agents write them: a list of numbers, or text since version 1 of their form.
+
+    Args:
+        value: What stands there.
+        field: Its name, for errors.
+        most: How many bytes there may be.
+        text: What a text is.
 
     Raises:
         MalformedEvidence: Something else, or more of them.
     """
-    good = isinstance(value, list) and len(value) <= most
-    if not good or not all(type(n) is int and 0 <= n <= 255 for n in value):  # type: ignore[attr-defined]  # noqa: PLR2004
-        raise malformed(HCL, f"{field} is no list of bytes", None)
-    return bytes(value)  # type: ignore[call-overload,no-any-return]
+    data: bytes | None = None
+    if isinstance(value, str):
+        data = (
+            hex_bytes(value, field=field, id=HCL)
+            if text == "hex"
+            else any_base64_bytes(value, field=field, id=HCL)
+        )
+    elif isinstance(value, list) and len(value) <= most:
+        numbers = all(type(n) is int and 0 <= n <= _BYTE for n in value)
+        data = bytes(value) if numbers else None
+    if data is None or len(data) > most:
+        raise malformed(HCL, f"{field} is neither a list of bytes nor {text}, or too long", None)
+    return data
 
 
 def prove_vtpm(

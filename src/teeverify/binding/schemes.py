@@ -155,7 +155,10 @@ def hcl(bound: Bound) -> bytes:
 
 def teeverify1(bound: Bound) -> bytes:
     """The binding, rebuilt from its parts; see :mod:`teeverify.binding.teeverify1`."""
-    return bound.server().report_data(bound.need("nonce"))
+    process = bound.server()
+    if bound.key != process.keys[0] or bound.tls_spki_sha256 != process.tls_spki_sha256:
+        raise BindingMismatch("the keys beside the binding are others than those in it", id=ID)
+    return process.report_data(bound.need("nonce"))
 
 
 def teeverify1_gpu_nonce(bound: Bound) -> bytes:

@@ -23,6 +23,7 @@ from teeverify.cli.show import diff, show
 from teeverify.cli.timestamp import timestamp
 from teeverify.cli.verify import verifier_of, verify
 from teeverify.clock import now
+from teeverify.e2ee import METHODS
 from teeverify.errors import (
     EXIT_SATISFIED,
 )
@@ -81,6 +82,8 @@ def _providers(options: argparse.Namespace) -> int:
         signs = dialect.form.signs if dialect.form is not None else "no answer"
         print(f"{dialect.id:<14} {hosts} ({live})\n    {dialect.text}")
         print(f"    report_data: {layouts}\n    signs: {signs}")
+        if dialect.encryption:
+            print(f"    encrypts: {METHODS[dialect.encryption].about}")
         for word, clauses in (("proves", dialect.proves), ("cannot prove", dialect.cannot)):
             for clause in clauses:
                 print(f"    {word} {clause}")

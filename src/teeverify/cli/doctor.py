@@ -24,7 +24,7 @@ from teeverify.errors import EXIT_POLICY, EXIT_SATISFIED, ConfigurationError
 from teeverify.render import printable
 from teeverify.roots import EMBEDDED
 
-__all__ = ["Line", "add_doctor", "doctor", "examine"]
+__all__ = ["Line", "add_doctor", "doctor", "examine", "version_of"]
 
 # No clock is right that is before the day on which this was written.
 _BUILT = datetime(2026, 11, 22, tzinfo=timezone.utc)
@@ -52,7 +52,7 @@ class Line:
     """One thing that was looked at.
 
     Attributes:
-        topic: Versions, roots, cache, clock or network.
+        topic: Versions, roots, cache, clock, network or enclave.
         name: What it is.
         value: What was found.
         problem: What is odd about it, with what to do; empty if nothing is.
@@ -67,11 +67,20 @@ class Line:
 def add_doctor(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags to its parser."""
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--enclave",
+        action="store_true",
+        help="also ask this machine's TEE and GPUs for evidence, as 'serve --tee auto' would",
+    )
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Say what is here. Exit 1 where something is odd; opens no socket."""
+    """Say what is here. Exit 1 where something is odd; opens no socket of a network."""
     lines = list(examine(now()))
+    if options.enclave:
+        from teeverify.cli.doctor_enclave import examine_enclave  # noqa: PLC0415 -- for servers
+
+        lines += examine_enclave()
     problems = [line for line in lines if line.problem]
     if options.json:
         items = [asdict(line) for line in lines]
@@ -108,15 +117,16 @@ def _versions() -> Iterator[Line]:
     yield Line("versions", "OpenSSL (signatures)", backend.openssl_version_text())
     yield Line("versions", "OpenSSL (TLS)", tls_library())
     for name in _CORE:
-        version = _version(name)
+        version = version_of(name)
         problem = "" if version else "it is needed: install teeverify again"
         yield Line("versions", name, version or "not installed", problem)
     for name, extra in _OPTIONAL.items():
         missing = f"not installed (pip install 'teeverify[{extra}]')"
-        yield Line("versions", name, _version(name) or missing)
+        yield Line("versions", name, version_of(name) or missing)
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """Version of an installed package."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

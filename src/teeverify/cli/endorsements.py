@@ -32,7 +32,13 @@ from teeverify.encoding.strict import hex_bytes
 from teeverify.endorsements import Answer, read_bundle, read_file, write_bundle
 from teeverify.endorsements.fetch import Fetcher
 from teeverify.endorsements.store import Store, default_folder
-from teeverify.errors import EXIT_SATISFIED, ConfigurationError, MalformedEvidence, TeeVerifyError
+from teeverify.errors import (
+    EXIT_SATISFIED,
+    ConfigurationError,
+    EndorsementUnavailable,
+    MalformedEvidence,
+    TeeVerifyError,
+)
 from teeverify.nvidia.recorded import is_of_nvidia
 from teeverify.render import printable
 from teeverify.snp.recorded import read_answer
@@ -148,7 +154,19 @@ def _fetch_intel(
         for pool in intel.pools(platform, at=at, refresh=True):
             _print_pool(pool, at)
         urls += [question.url for question in intel.service.questions(platform)]
+    for tee in dict.fromkeys(platform.tee for platform in platforms):
+        urls += _fetch_data_sets(intel, tee, at)
     return urls
+
+
+def _fetch_data_sets(intel: IntelEndorsements, tee: Tee, at: datetime) -> list[str]:
+    """Intel's list of data sets, which not every caching service has and few checks need."""
+    try:
+        _print_pool(intel.list_of_data_sets(tee, at=at, refresh=True), at)
+    except EndorsementUnavailable as error:
+        print(f"  {printable(error.message)}")
+        return []
+    return [intel.service.numbers_question(tee).url]
 
 
 def _fetch_amd(
@@ -308,6 +326,7 @@ def _is_old(answer: Answer, at: datetime) -> bool:
         return True
     ends = [entry.item.next_update for entry in pool.tcb_infos]
     ends += [entry.item.next_update for entry in pool.qe_identities]
+    ends += [entry.item.next_update for entry in pool.evaluation_numbers]
     ends += [entry.item.next_update for entry in (*pool.root_crls, *pool.pck_crls)]
     ends += [end for _, _, end in describe(found) if end is not None]
     return (not ends and not found.firmware) or (bool(ends) and min(ends) < at)

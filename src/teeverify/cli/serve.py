@@ -11,7 +11,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
 
+from teeverify import __version__
 from teeverify.cli.serve_options import add_options, complete
 from teeverify.errors import EXIT_SATISFIED, ConfigurationError
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from teeverify.enclave.engines.backend import Backend
     from teeverify.enclave.metrics import Metrics
     from teeverify.enclave.store import SignatureStore
+    from teeverify.enclave.tls import EnclaveTls
 
 __all__ = ["add_serve", "serve"]
 
@@ -67,12 +70,20 @@ def _machine(options: argparse.Namespace) -> Tee:
     if options.nvidia_sdk is not None:
         gpus = SdkGpus(SdkDevices(options.nvidia_sdk, switches=options.switches))
     machine = find_machine(options.tee, gpus=gpus)
-    flat = [name for name in options.dialect if name in FLAT_DIALECTS]
-    if flat and machine.platform != "tdx":
+    if machine.platform.startswith("azure"):
         raise ConfigurationError(
-            "this dialect carries quotes of Intel TDX only, and this machine has none",
+            "no dialect carries the evidence of Azure's virtual TPM yet",
             id=_ID,
-            got=f"--dialect {flat[0]} on {machine.platform}",
+            got=machine.platform,
+            hint="docs/hardware.md says how to write it to a file.",
+        )
+    flat = [name for name in options.dialect if name in FLAT_DIALECTS]
+    if flat and not machine.has_event_log:
+        raise ConfigurationError(
+            "this dialect needs a quote of Intel TDX and dstack's event log: every client would "
+            "refuse",
+            id=_ID,
+            got=f"--dialect {flat[0]} on {machine.platform} without dstack",
         )
     return machine
 
@@ -118,8 +129,9 @@ def _serve(options: argparse.Namespace, tee: Tee, *, announced: tuple[str, ...])
         log_to_stderr(options.log)
         backend = _backend(options, metrics)
         store = _store(options)
-        application = _application(options, tee, backend, store, stack, metrics)
-        lines = "\n".join((url_of(listening), *announced))
+        tls = _tls(options, tee, urlsplit(url_of(listening)).hostname or "localhost")
+        application = _application(options, tee, backend, store, stack, metrics, tls=tls)
+        lines = "\n".join((url_of(listening, "https" if tls else "http"), *announced))
         run(
             application,
             listening,
@@ -127,23 +139,39 @@ def _serve(options: argparse.Namespace, tee: Tee, *, announced: tuple[str, ...])
             stop=(backend.close, store.aclose),
             ready=lambda: print(lines, flush=True),
             drain=options.drain,
+            tls=tls.context() if tls else None,
         )
 
 
-def _application(
+def _tls(options: argparse.Namespace, tee: Tee, address: str) -> EnclaveTls | None:
+    if not options.tls:
+        return None
+    from teeverify.enclave.tls import EnclaveTls  # noqa: PLC0415
+
+    try:
+        return EnclaveTls(tee, ("localhost", address, *options.tls_name))
+    except ValueError:
+        raise ConfigurationError(
+            "a certificate cannot carry this name", id=_ID, got=", ".join(options.tls_name)[:200]
+        ) from None
+
+
+def _application(  # noqa: PLR0913 -- its parts
     options: argparse.Namespace,
     tee: Tee,
     backend: Backend,
     store: SignatureStore,
     stack: contextlib.ExitStack,
     metrics: Metrics,
+    *,
+    tls: EnclaveTls | None,
 ) -> Application:
     from teeverify.enclave.app import EnclaveApp  # noqa: PLC0415
     from teeverify.enclave.attestation import Attester  # noqa: PLC0415
     from teeverify.enclave.signing import Notary  # noqa: PLC0415
     from teeverify.simulator.host import HOST_FAULTS, DishonestHost  # noqa: PLC0415
 
-    dialects = _dialects(options, backend)
+    dialects = _dialects(options, backend, tee, tls)
     attester = Attester(tee, metrics, rate=_positive(options, "attestation_rate"))
     stack.callback(attester.close)
     application: Application = EnclaveApp(
@@ -159,29 +187,56 @@ def _application(
     return application
 
 
-def _dialects(options: argparse.Namespace, backend: Backend) -> list[ServerDialect]:
+def _dialects(
+    options: argparse.Namespace, backend: Backend, tee: Tee, tls: EnclaveTls | None
+) -> list[ServerDialect]:
     from teeverify.enclave.dialects.flat import (  # noqa: PLC0415
         FLAT_DIALECTS,
         FlatDialect,
         FlatName,
     )
+    from teeverify.enclave.dialects.teeverify import NAME as TEEVERIFY  # noqa: PLC0415
     from teeverify.enclave.keys import SigningKeys  # noqa: PLC0415
 
     found: list[ServerDialect] = []
     for name in dict.fromkeys(options.dialect):
+        if name == TEEVERIFY:
+            found.append(_teeverify(options, backend, tee, tls))
+            continue
         if name not in FLAT_DIALECTS:
-            raise ConfigurationError(
-                "there is no such dialect", id=_ID, got=name[:80], want=", ".join(FLAT_DIALECTS)
-            )
+            known = ", ".join((*FLAT_DIALECTS, TEEVERIFY))
+            raise ConfigurationError("there is no such dialect", id=_ID, got=name[:80], want=known)
         found.append(
             FlatDialect(
                 cast("FlatName", name),
                 model=options.model or "default",
                 engine=backend.description,
                 attested=SigningKeys() if options.fault == _OTHER_KEY else None,
+                tls_spki_sha256=tls.spki_sha256 if tls else None,
             )
         )
     return found
+
+
+def _teeverify(
+    options: argparse.Namespace, backend: Backend, tee: Tee, tls: EnclaveTls | None
+) -> ServerDialect:
+    """``teeverify/1``, which takes down at once which devices there are."""
+    from teeverify.enclave.dialects.teeverify import TeeverifyDialect  # noqa: PLC0415
+    from teeverify.enclave.keys import SigningKeys  # noqa: PLC0415
+
+    dialect = TeeverifyDialect(
+        model=options.model or "default",
+        engine=backend.description,
+        routes=tuple(backend.routes),
+        dialects=tuple(dict.fromkeys(options.dialect)),
+        version=__version__,
+        ttl_seconds=int(_positive(options, "ttl")),
+        attested=SigningKeys() if options.fault == _OTHER_KEY else None,
+        tls_spki_sha256=tls.spki_sha256 if tls else None,
+    )
+    dialect.prepare(tee)
+    return dialect
 
 
 def _backend(options: argparse.Namespace, metrics: Metrics) -> Backend:

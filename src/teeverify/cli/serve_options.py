@@ -125,7 +125,7 @@ _OPTIONS = (
         name="dialect",
         default=["dstack"],
         metavar="NAME",
-        help="dialect to speak: dstack, phala or near; the first of several is the default",
+        help="dialect to speak: dstack, phala, near, teeverify/1; the first is the default",
         many=True,
     ),
     _Option(
@@ -179,7 +179,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tee",
-        choices=("auto", "dstack", "tsm", "tdx", "sev"),
+        choices=("auto", "dstack", "tsm", "tdx", "sev", "azure"),
         help="on this machine's own TEE, or not at all; auto: the best interface that answers",
     )
     parser.add_argument(
@@ -192,6 +192,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--even-on-a-tee", action="store_true", help="simulate although this machine is a real TEE"
+    )
+    parser.add_argument(
+        "--tls", action="store_true", help="speak TLS with a key made here, which is attested"
+    )
+    parser.add_argument(
+        "--tls-name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name or address of the server for its certificate; may be given several times",
     )
     parser.add_argument("--gpus", type=int, default=8, metavar="N", help="simulated GPUs")
     parser.add_argument("--roots-file", metavar="PATH", help="where to write the test roots")

@@ -252,6 +252,9 @@ class RequestsAdapter(HTTPAdapter):
         dialect: How the endpoint shows its evidence, where its host does not tell.
         hold_until_verified: Hold streamed answers back until they are verified.
         salt_requests: Put a random value into each request, so that no answer can be an older one.
+        encrypt: Encrypt each request to the attested key, and refuse an answer that is not
+            encrypted. They are in any case under a policy that starts from ``strict``, where the
+            dialect has a scheme and TLS does not end in the attested machine.
         attestation_timeout: Seconds that one request for evidence or a signature may take.
 
     Raises:
@@ -268,6 +271,7 @@ class RequestsAdapter(HTTPAdapter):
         dialect: str | None = None,
         hold_until_verified: bool = False,
         salt_requests: bool = False,
+        encrypt: bool = False,
         attestation_timeout: float | None = None,
     ) -> None:
         wishes = Wishes(
@@ -277,6 +281,7 @@ class RequestsAdapter(HTTPAdapter):
             dialect=dialect,
             hold_until_verified=hold_until_verified,
             salt_requests=salt_requests,
+            encrypt=encrypt,
             attestation_timeout=attestation_timeout,
         )
         endpoint = Endpoint.parse(base_url, dialect=dialect)

@@ -72,6 +72,7 @@ class AsyncVerifier:
         api_key: str | None = None,
         dialect: str | None = None,
         timeout: float | None = None,
+        encrypt: bool = False,
     ) -> AsyncAttestedSession:
         """Attest an endpoint now; see :func:`teeverify.connect` for the arguments.
 
@@ -86,4 +87,5 @@ class AsyncVerifier:
             api_key=api_key,
             dialect=dialect,
             timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
+            encrypt=encrypt,
         )

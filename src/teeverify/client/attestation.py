@@ -14,7 +14,7 @@ from teeverify.appraisal import AttestationResult, Examined
 from teeverify.appraisal.encryption import Encryption
 from teeverify.appraisal.evidence import Evidence
 from teeverify.appraisal.reference import CompleteCode, complete_code
-from teeverify.binding import SigningKey
+from teeverify.binding import Process, SigningKey
 from teeverify.client.endpoint import Endpoint
 from teeverify.client.fetch import Get, Got
 from teeverify.client.receipt_evidence import endorsements_beside
@@ -40,14 +40,20 @@ class Reply:
     Attributes:
         evidence: The evidence.
         report: The report's exact bytes.
+        path: Path of the report's route.
+        beside: The answers of further routes that belong to it.
         query: What was asked of the report's route.
         nonce: Our nonce.
+        nonce_random: The random value that it was derived from, where it was.
     """
 
     evidence: Evidence
     report: bytes
+    path: str
+    beside: Mapping[str, bytes]
     query: Mapping[str, str]
     nonce: bytes
+    nonce_random: bytes | None = None
 
 
 def ask(
@@ -66,7 +72,9 @@ def ask(
             answered has another key.
         MalformedEvidence: The report has another form.
     """
-    nonce = secrets.token_bytes(_NONCE_BYTES)
+    random = secrets.token_bytes(_NONCE_BYTES)
+    derive = endpoint.dialect.nonce
+    nonce = random if derive is None else derive(random)
     questions = endpoint.dialect.questions
     if questions is None:
         exchange = yield from _one(endpoint, nonce, model, timeout, signer)
@@ -86,7 +94,15 @@ def ask(
         nvidia_endorsements=enclosed.nvidia,
         live=True,
     )
-    return Reply(evidence=evidence, report=report, query=exchange.query, nonce=nonce)
+    return Reply(
+        evidence=evidence,
+        report=report,
+        path=exchange.path,
+        beside=exchange.beside,
+        query=exchange.query,
+        nonce=nonce,
+        nonce_random=None if derive is None else random,
+    )
 
 
 def _one(
@@ -186,6 +202,12 @@ class Attestation:
             for machine in self.examined.machines
             if machine.machine.key is not None and machine.layout is not None
         )
+
+    @cached_property
+    def processes(self) -> tuple[Process, ...]:
+        """What the quotes bind of processes of teeverify's own server."""
+        shown = (m.machine.commits.process for m in self.examined.machines if m.layout is not None)
+        return tuple(process for process in shown if process is not None)
 
     @cached_property
     def collateral(self) -> dict[str, Any]:

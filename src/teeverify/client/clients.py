@@ -40,6 +40,9 @@ class Wishes:
         dialect: How the endpoint shows its evidence, where its host does not tell.
         hold_until_verified: Hold streamed answers back until they are verified.
         salt_requests: Put a random value into each request, so that no answer can be an older one.
+        encrypt: Encrypt each request to the attested key, and refuse an answer that is not
+            encrypted. They are in any case under a policy that starts from ``strict``, where the
+            dialect has a scheme and TLS does not end in the attested machine.
         attestation_timeout: Seconds that one request for evidence or a signature may take.
         verifier: One that there is already, in place of policy, roots and endorsements.
     """
@@ -50,6 +53,7 @@ class Wishes:
     dialect: str | None = None
     hold_until_verified: bool = False
     salt_requests: bool = False
+    encrypt: bool = False
     attestation_timeout: float | None = None
     verifier: Verifier | None = None
 
@@ -70,6 +74,7 @@ class Wishes:
             runner,
             hold=self.hold_until_verified,
             salt=self.salt_requests,
+            encrypt=self.encrypt,
             timeout=DEFAULT_TIMEOUT
             if self.attestation_timeout is None
             else self.attestation_timeout,
@@ -105,6 +110,7 @@ def http_clients(  # noqa: PLR0913 -- the wishes in all their parts
     dialect: str | None = None,
     hold_until_verified: bool = False,
     salt_requests: bool = False,
+    encrypt: bool = False,
     attestation_timeout: float | None = None,
 ) -> HttpClients:
     """Make clients of httpx2 (or httpx, where only that is installed) for one endpoint.
@@ -120,6 +126,9 @@ def http_clients(  # noqa: PLR0913 -- the wishes in all their parts
         dialect: How the endpoint shows its evidence, where its host does not tell.
         hold_until_verified: Hold streamed answers back until they are verified.
         salt_requests: Put a random value into each request, so that no answer can be an older one.
+        encrypt: Encrypt each request to the attested key, and refuse an answer that is not
+            encrypted. They are in any case under a policy that starts from ``strict``, where the
+            dialect has a scheme and TLS does not end in the attested machine.
         attestation_timeout: Seconds that one request for evidence or a signature may take.
 
     Raises:
@@ -132,6 +141,7 @@ def http_clients(  # noqa: PLR0913 -- the wishes in all their parts
         dialect=dialect,
         hold_until_verified=hold_until_verified,
         salt_requests=salt_requests,
+        encrypt=encrypt,
         attestation_timeout=attestation_timeout,
     )
     family = http_library()

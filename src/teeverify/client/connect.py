@@ -34,6 +34,7 @@ def connect(  # noqa: PLR0913 -- the question in all its parts
     api_key: str | None = None,
     dialect: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
+    encrypt: bool = False,
 ) -> AttestedSession:
     """Attest an endpoint now, under a new random nonce.
 
@@ -47,6 +48,8 @@ def connect(  # noqa: PLR0913 -- the question in all its parts
         api_key: Shown to the signature route; nothing is shown it before the policy is satisfied.
         dialect: How the endpoint shows its evidence, where its host does not tell.
         timeout: Seconds that one request for evidence or a signature may take.
+        encrypt: Demand that each request is encrypted to the attested key: see
+            :meth:`AttestedSession.seal`.
 
     Returns:
         The session; its answers are verified with :meth:`AttestedSession.verify_response`.
@@ -57,11 +60,17 @@ def connect(  # noqa: PLR0913 -- the question in all its parts
     """
     verifier = Verifier(policy=policy, roots=roots, endorsements=endorsements)
     return open_session(
-        verifier, base_url, model=model, api_key=api_key, dialect=dialect, timeout=timeout
+        verifier,
+        base_url,
+        model=model,
+        api_key=api_key,
+        dialect=dialect,
+        timeout=timeout,
+        encrypt=encrypt,
     )
 
 
-def open_session(
+def open_session(  # noqa: PLR0913 -- as connect
     verifier: Verifier,
     base_url: str,
     *,
@@ -69,6 +78,7 @@ def open_session(
     api_key: str | None = None,
     dialect: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
+    encrypt: bool = False,
 ) -> AttestedSession:
     """As :func:`connect`, with a verifier that there is already.
 
@@ -77,13 +87,20 @@ def open_session(
     """
     endpoint = Endpoint.parse(base_url, dialect=dialect)
     runner = Blocking(RequestsFetch(trust_env=endpoint.trust_env))
-    core = SessionCore(verifier, endpoint, model=model, timeout=timeout, lock=runner.new_lock())
+    core = SessionCore(
+        verifier,
+        endpoint,
+        model=model,
+        timeout=timeout,
+        lock=runner.new_lock(),
+        encrypt=encrypt,
+    )
     session = AttestedSession(core, runner, api_key=api_key)
     session.attest()
     return session
 
 
-async def open_async_session(
+async def open_async_session(  # noqa: PLR0913 -- as connect
     verifier: Verifier,
     base_url: str,
     *,
@@ -91,6 +108,7 @@ async def open_async_session(
     api_key: str | None = None,
     dialect: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
+    encrypt: bool = False,
 ) -> AsyncAttestedSession:
     """As :func:`open_session`, in an event loop; close the session when it is not needed any more.
 
@@ -102,7 +120,9 @@ async def open_async_session(
     runner = Looping(AsyncHttpxFetch(client))
     try:
         lock = runner.new_lock()
-        core = SessionCore(verifier, endpoint, model=model, timeout=timeout, lock=lock)
+        core = SessionCore(
+            verifier, endpoint, model=model, timeout=timeout, lock=lock, encrypt=encrypt
+        )
         session = AsyncAttestedSession(core, runner, api_key=api_key, close=client.aclose)
         await session.attest()
     except BaseException:

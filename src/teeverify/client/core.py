@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from teeverify.appraisal import AttestationResult, Examined, SignedAnswer, appraise_examined
 from teeverify.appraisal.encryption import Encryption
-from teeverify.appraisal.reference import CompleteCode, first_difference
+from teeverify.appraisal.reference import CompleteCode, complete_code, first_difference
 from teeverify.binding import SigningKey
 from teeverify.client.attestation import Attestation, ask, bound_tls_key
+from teeverify.client.challenge import context_of
 from teeverify.client.encryption import Sealer
 from teeverify.client.endpoint import Endpoint
 from teeverify.client.exchange import Exchange
@@ -38,7 +39,8 @@ from teeverify.errors import (
 )
 from teeverify.responses import UNSIGNED, examine_answer
 from teeverify.responses.body import Body, read_body
-from teeverify.responses.receipt import Kept, ReceiptFile
+from teeverify.responses.form import Carrying
+from teeverify.responses.receipt import Http, Kept, ReceiptFile
 
 if TYPE_CHECKING:
     from teeverify.client.verifier import Verifier
@@ -103,6 +105,11 @@ class SessionCore:
         self._lock = lock
 
     # --- attestations -----------------------------------------------------------------------
+
+    @property
+    def unsigned(self) -> bool:
+        """Whether nobody signs answers in this dialect."""
+        return self.endpoint.dialect.form is None
 
     def held(self) -> tuple[Attestation, ...]:
         """The attestations in force, newest first: one a machine at this address."""
@@ -174,13 +181,7 @@ class SessionCore:
     def _admit(self, signer: SigningKey | None) -> Steps[Attestation]:
         """Attest, and admit only the complete code identity that the session began with."""
         fresh = yield from self._attest(signer)
-        if self._code is not None and fresh.code != self._code:
-            raise AppraisalFailed(
-                "the endpoint runs other code now than when this session was opened",
-                id="code.changed",
-                got=first_difference(self._code, fresh.code),
-                hint="Open a new session if you accept that.",
-            )
+        self._require_same(fresh.code)
         known = self.attestation
         if known is not None and (known.tls_key is None) != (fresh.tls_key is None):
             raise BindingMismatch(
@@ -193,6 +194,16 @@ class SessionCore:
         others = [one for one in self.held() if one.keys != fresh.keys]
         self._held = (fresh, *others)[:_MOST_HELD]
         return fresh
+
+    def _require_same(self, code: CompleteCode) -> None:
+        """Refuse other code than the session began with, whichever of a list's nodes runs it."""
+        if self._code is not None and code != self._code:
+            raise AppraisalFailed(
+                "the endpoint runs other code now than when this session was opened",
+                id="code.changed",
+                got=first_difference(self._code, code),
+                hint="Open a new session if you accept that.",
+            )
 
     def _attest(self, signer: SigningKey | None) -> Steps[Attestation]:
         """Attest once, under a new nonce."""
@@ -248,23 +259,38 @@ class SessionCore:
         Raises:
             TeeVerifyError: It is not verified, for whatever reason.
         """
-        body = _require_whole(exchange)
+        form = self.endpoint.dialect.form or UNSIGNED
+        body: Body | None = None
+        if form.carrying is None:
+            body = _require_whole(exchange)
+            name = body.id
+        else:
+            exchange, name = _taken_apart(exchange, form.carrying)
         signature = exchange.signature
         if signature is None:
-            signature = yield from self._signature(exchange, exchange.id or body.id)
+            signature = yield from self._signature(exchange, exchange.id or name)
+        if form.carrying is not None:
+            sent_under = yield from self._of_process(form.carrying.instance(signature), sent_under)
         signed = examine_answer(
             signature=signature,
             answer=exchange.response,
             request=exchange.request,
-            form=self.endpoint.dialect.form or UNSIGNED,
+            form=form,
             keys=sent_under.public_keys,
+            body=body,
+            # Encrypted, it is not the request that the model was read from.
+            model=exchange.model if exchange.encryption is None else None,
+            context=context_of(exchange, sent_under),
         )
         if signed.signed_form is not None:
             exchange = replace(exchange, response=signed.signed_form)
         signed = replace(signed, salted=exchange.salted)
         attestation = yield from self._attestation_of(signed.signer, sent_under)
         result = self._appraise(attestation, signed, exchange.encryption).require()
-        self._verifier.replays.first_time(_signed_text(signed, exchange))
+        self._require_same(complete_code(result.identities))
+        if signed.sequence is not None and signed.statement is not None:
+            self._verifier.replays.one_statement(*signed.sequence, signed.statement)
+        self._verifier.replays.first_time(signed.statement or _signed_text(signed, exchange))
         return Receipt(self._parts(attestation, exchange, signature, result), result)
 
     def note(self, exchange: Exchange, sent_under: Attestation) -> Receipt:
@@ -302,18 +328,36 @@ class SessionCore:
         """The attestation of a signer's own machine: the server may have been started anew."""
         if signer is None or signer in sent_under.keys:
             return sent_under
-        known = next((one for one in self.held() if signer in one.keys), None)
+        found = yield from self._found(lambda one: signer in one.keys, signer, str(signer))
+        return found or sent_under  # whose appraisal says that it is another key's
+
+    def _of_process(self, instance: bytes, sent_under: Attestation) -> Steps[Attestation]:
+        """The attestation of the process that a statement names: several may answer here."""
+
+        def wanted(one: Attestation) -> bool:
+            return any(process.instance == instance for process in one.processes)
+
+        if wanted(sent_under):
+            return sent_under
+        found = yield from self._found(wanted, None, f"instance {instance.hex()}")
+        return found or sent_under  # whose examination says that it is another process's
+
+    def _found(
+        self, wanted: Callable[[Attestation], bool], signer: SigningKey | None, named: str
+    ) -> Steps[Attestation | None]:
+        """An attestation that is held, or is made now."""
+        known = next((one for one in self.held() if wanted(one)), None)
         if known is not None:
             return known
         try:
-            found = yield Alone(self._lock, self._seek(lambda one: signer in one.keys, signer))
+            found = yield Alone(self._lock, self._seek(wanted, signer))
         except AppraisalFailed as error:
             if error.id == "code.changed":
                 raise
-            raise _not_attested(signer, error) from error
+            raise _not_attested(named, error) from error
         except TeeVerifyError as error:
-            raise _not_attested(signer, error) from error
-        return found or sent_under  # whose appraisal says that it is another key's
+            raise _not_attested(named, error) from error
+        return found  # type: ignore[no-any-return]
 
     def _signature(self, exchange: Exchange, answer_id: str | None) -> Steps[bytes]:
         """Fetch an answer's signature; ask again for a while where there is none yet."""
@@ -357,7 +401,8 @@ class SessionCore:
         return ReceiptFile(
             dialect=self.endpoint.dialect.id,
             endpoint=self.endpoint.base_url,
-            path=self.endpoint.report_path,
+            path=attestation.reply.path,
+            beside=attestation.reply.beside,
             query=attestation.reply.query,
             nonce=attestation.reply.nonce,
             attested_at=attestation.attested_at,
@@ -368,6 +413,8 @@ class SessionCore:
             request=Kept.of(exchange.request),
             response=Kept.of(exchange.response),
             signature=signature,
+            challenge=exchange.challenge,
+            http=self._http(exchange),
             informative={
                 "summary": result.summary,
                 "tier": result.tier,
@@ -376,6 +423,13 @@ class SessionCore:
                 "schema": result.schema,
             },
         )
+
+    def _http(self, exchange: Exchange) -> Http:
+        """The HTTP exchange; without the query, which may hold a key, unless that is signed."""
+        http, form = exchange.http, self.endpoint.dialect.form
+        if http.target is None or (form is not None and form.carrying is not None):
+            return http
+        return replace(http, target=http.target.partition("?")[0])
 
 
 def _require_whole(exchange: Exchange) -> Body:
@@ -390,6 +444,21 @@ def _require_whole(exchange: Exchange) -> Body:
     return body
 
 
+def _taken_apart(exchange: Exchange, carrying: Carrying) -> tuple[Exchange, str | None]:
+    """The content alone, with the signature that came with it, and the name of the latter."""
+    if not exchange.response:
+        raise ResponseNotVerified("no answer came", id="answer.complete")
+    content, signature = carrying.split(exchange.response, exchange.headers)
+    given = exchange.signature
+    if signature is not None and given is not None and given != signature:
+        raise ResponseNotVerified(
+            "the answer carries another signature than the one that was given with it",
+            id="answer.signature",
+        )
+    taken = replace(exchange, response=content, signature=signature or given)
+    return taken, carrying.id(exchange.headers)
+
+
 def _peer(attestation: Attestation) -> bytes | None:
     """Fingerprint of the TLS key of the connection on which the report came, for receipts."""
     seen = (m.machine.peer_spki_sha256 for m in attestation.examined.machines)
@@ -402,12 +471,12 @@ def _signed_text(signed: SignedAnswer, exchange: Exchange) -> bytes:
     return ":".join((str(signed.signer), *hashes)).encode("utf-8")
 
 
-def _not_attested(signer: SigningKey, error: TeeVerifyError) -> ResponseNotVerified:
+def _not_attested(signer: str, error: TeeVerifyError) -> ResponseNotVerified:
     return ResponseNotVerified(
         "the answer was signed by a key that this session did not attest, and attesting "
         f"the endpoint again did not admit it: {error.message}",
         id="key.attested",
-        got=str(signer),
+        got=signer,
         want="the key that was attested, or another of exactly the same code",
         hint="Do not use this answer.",
     )

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from teeverify.appraisal.encryption import Encryption
+from teeverify.clock import now
 from teeverify.e2ee import METHODS, Sealed
 from teeverify.errors import ConfigurationError
 
@@ -63,7 +64,7 @@ class Sealer:
         method = self._method
         if method is None or not (self._wanted or (self._strict and not bound)):
             return None
-        return Encryption(scheme=method.id, to=method.to, both_ways=method.both_ways)
+        return Encryption(scheme=method.name, to=method.to, both_ways=method.both_ways)
 
     @property
     def routes(self) -> tuple[str, ...]:
@@ -97,7 +98,7 @@ def seal(under: Attestation, request: bytes, *, route: str | None = None) -> Sea
             got="no attested key" if to is None else str(route)[:80],
             want=" or ".join(method.routes),
         )
-    return method.seal(*to, request)
+    return method.seal(*to, request, now())
 
 
 def encryption_of(under: Attestation, sealed: Sealed | None) -> Encryption | None:

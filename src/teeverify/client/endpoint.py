@@ -182,6 +182,13 @@ def _parts(base_url: str) -> tuple[str, str, int, str]:
         _refuse("the base URL is not a URL", f"{len(base_url)} characters", "https://host/v1")
     if parts.username is not None or parts.password is not None:
         _refuse("the base URL holds a user name or password", host, "api_key= for credentials")
+    if host != _usual(host):
+        _refuse(
+            "the base URL spells its host in another way than usual, under which nothing would be "
+            "remembered of it",
+            repr(host)[:80],
+            _usual(host)[:80],
+        )
     path = parts.path.rstrip("/")
     if (
         parts.scheme not in _PORTS
@@ -197,6 +204,14 @@ def _parts(base_url: str) -> tuple[str, str, int, str]:
             "https://host/v1, a host in ASCII, neither query nor fragment",
         )
     return parts.scheme, host, port or _PORTS[parts.scheme], path
+
+
+def _usual(host: str) -> str:
+    """The one spelling of a host: without the root's dot, and an address in its shortest form."""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host.rstrip(".")
 
 
 def _is_loopback(host: str) -> bool:

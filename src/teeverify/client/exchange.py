@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
 from teeverify.appraisal.encryption import Encryption
 from teeverify.errors import ConfigurationError, ResponseNotVerified
+from teeverify.responses.receipt import Challenge, Http
 
 __all__ = ["Exchange", "HttpResponse", "Response", "answer_bytes", "request_bytes"]
 
@@ -30,6 +31,9 @@ class Exchange:
         model: The model that the request names.
         encryption: How it was encrypted: then its bytes are the encrypted ones, which a signature
             is about; where there is no signature, they are the opened ones.
+        http: What was seen of the HTTP exchange around it.
+        headers: The answer's headers, by their names in lower case.
+        challenge: The challenge that was sent with the request.
     """
 
     request: bytes
@@ -41,6 +45,9 @@ class Exchange:
     salted: bool = False
     model: str | None = None
     encryption: Encryption | None = None
+    http: Http = field(default_factory=Http)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    challenge: Challenge | None = None
 
 
 class HttpResponse(Protocol):

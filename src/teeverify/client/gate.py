@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeAlias
 
 from teeverify.client.attestation import Attestation
+from teeverify.client.challenge import http_of, lower, new_challenge, read_beacon
 from teeverify.client.core import SessionCore
 from teeverify.client.encryption import Sealer, encryption_of, seal
 from teeverify.client.endpoint import Endpoint, Route
@@ -33,6 +34,7 @@ from teeverify.errors import (
     ResponseNotVerified,
 )
 from teeverify.responses.body import requested_model
+from teeverify.responses.receipt import Challenge
 
 __all__ = ["Gate", "Line"]
 
@@ -43,6 +45,8 @@ _REDIRECTS = range(300, 400)
 _REFUSALS_OF_KEYS = (400, 421, 422)
 MAX_HELD_SECONDS = 900.0
 _MOST_KEYS = 8
+# Streams of which no reader knows the end before the connection's: only a whole one is verified.
+_WITHOUT_DONE = ("/responses", "/messages")
 _SALT_BYTES = 16
 
 
@@ -106,6 +110,7 @@ class _Request:
         content: Its body, with the salt in it.
         route: What it is to the endpoint.
         path: Its path below the base URL.
+        beacon: What its maker wants its challenge to follow from.
     """
 
     core: SessionCore
@@ -113,6 +118,11 @@ class _Request:
     content: bytes
     route: Route
     path: str
+    beacon: bytes | None = None
+
+    def challenge(self, under: Attestation) -> Challenge | None:
+        """What the answer must name, where answers do."""
+        return None if self.route == "open" else new_challenge(under, self.beacon)
 
     def sealed(self, under: Attestation) -> Sealed | None:
         """As it goes to an attested machine, where requests are encrypted."""
@@ -129,6 +139,7 @@ class _Sent:
     under: Attestation
     sealed: Sealed | None
     response: Any
+    challenge: Challenge | None = None
 
     @property
     def content(self) -> bytes:
@@ -171,7 +182,7 @@ class Gate:
             connection does not end in the attested machine.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- a client's wishes
         self,
         verifier: Verifier,
         endpoint: Endpoint,
@@ -212,12 +223,19 @@ class Gate:
         model = requested_model(content) if asks else None
         core = self._session(model) if asks else self._any()
         path = self.endpoint.relative(url)
-        asked = _Request(core=core, raw=request, content=content, route=route, path=path)
+        asked = _Request(
+            core=core,
+            raw=request,
+            content=content,
+            route=route,
+            path=path,
+            beacon=read_beacon(request.headers) if asks else None,
+        )
         sent = yield from _send(line, asked)
         response = sent.response
         incoming = line.incoming(response)
         try:
-            way = self._way(route, response, content)
+            way = self._way(asked, response)
             if way == "as-it-is":
                 return response
 
@@ -231,6 +249,9 @@ class Gate:
                     # Encrypted, a request holds random values of ours already.
                     salted=salted or sent.sealed is not None,
                     model=model,
+                    http=http_of(method, url, request, response),
+                    headers=lower(response.headers),
+                    challenge=sent.challenge,
                 )
                 receipt, text = yield from sent.verdict(exchange)
                 self.receipts.add(receipt)
@@ -267,7 +288,7 @@ class Gate:
                     return core
         return self._session(None)
 
-    def _way(self, route: Route, response: Any, content: bytes) -> _Way:  # noqa: ANN401
+    def _way(self, asked: _Request, response: Any) -> _Way:  # noqa: ANN401
         """What becomes of an answer: errors are the SDK's, and everything else is verified."""
         status = response.status_code
         if status in _REDIRECTS:
@@ -277,7 +298,7 @@ class Gate:
                 got=f"status {status}",
                 hint="Give the address at which the endpoint itself answers.",
             )
-        if status not in _SUCCESS or route == "open":
+        if status not in _SUCCESS or asked.route == "open":
             return "as-it-is"
         encoding = response.headers.get("content-encoding") or "identity"
         if encoding.strip().lower() != "identity":
@@ -291,7 +312,8 @@ class Gate:
             )
         kind = (response.headers.get("content-type") or "").lower()
         flows = kind.startswith("text/event-stream") and not self._hold
-        return "flowing" if flows and not _carries_tools(content) else "held"
+        flows = flows and asked.path not in _WITHOUT_DONE
+        return "flowing" if flows and not _carries_tools(asked.content) else "held"
 
 
 def _send(line: Line, asked: _Request) -> Steps[_Sent]:
@@ -313,19 +335,29 @@ def _send_under(line: Line, asked: _Request, under: Attestation) -> Steps[_Sent]
     for _ in range(_MOST_KEYS):
         sealed = asked.sealed(under)
         content, headers = (asked.content, {}) if sealed is None else (sealed.body, sealed.headers)
+        challenge = asked.challenge(under)
+        headers = {**headers, **(challenge.headers if challenge else {})}
         if under.tls_key is None or core.endpoint.scheme == "http":
             response = yield line.send(asked.raw, content, frozenset(), headers)
-            return _Sent(asked=asked, under=under, sealed=sealed, response=response)
+            return _Sent(
+                asked=asked, under=under, sealed=sealed, response=response, challenge=challenge
+            )
         to = under.result.encrypts_to  # no other machine could read what is sealed to this one
         held = {
             one.tls_key: one
             for one in reversed(core.held())
-            if one.tls_key is not None and one.result.encrypts_to == to
+            if one.tls_key is not None
+            and one.result.encrypts_to == to
+            # A challenge follows from one attestation.
+            and (challenge is None or one is under)
         }
         try:
             response = yield line.send(asked.raw, content, frozenset(held), headers)
-        except OtherKey as other:  # a machine that was not asked yet; nothing was written to it
-            under = yield from core.of_tls_key(other.peer)
+        except OtherKey as other:  # another machine, to which nothing was written
+            known = any(one.tls_key == other.peer for one in core.held())
+            found = yield from core.of_tls_key(other.peer)
+            # What is sealed to one of several that take turns waits for its own.
+            under = under if known else found
             continue
         peer = line.peer(response)
         if peer not in held:
@@ -336,7 +368,13 @@ def _send_under(line: Line, asked: _Request, under: Attestation) -> Steps[_Sent]
                 got="no key" if peer is None else peer.hex(),
                 hint="Do not use this answer.",
             )
-        return _Sent(asked=asked, under=held[peer], sealed=sealed, response=response)
+        return _Sent(
+            asked=asked,
+            under=held[peer],
+            sealed=sealed,
+            response=response,
+            challenge=challenge,
+        )
     raise BindingMismatch(
         "every new connection leads to another machine",
         id="endpoint.bound",

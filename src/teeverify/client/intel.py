@@ -13,6 +13,7 @@ from teeverify.endorsements import Answer
 from teeverify.endorsements.fetch import Fetcher, require_https
 from teeverify.endorsements.store import Store, default_folder
 from teeverify.errors import EvidenceError, MalformedEvidence, Unavailable
+from teeverify.tdx.documents import Tee
 from teeverify.tdx.pcs import Channel, Platform, Service, current, platform_of
 from teeverify.tdx.pcs import Question as PcsQuestion
 from teeverify.tdx.pool import Pool
@@ -95,8 +96,17 @@ class IntelEndorsements:
         Raises:
             TeeVerifyError: See :meth:`for_quotes`.
         """
-        questions = (self.service.numbers_question("TDX"), self.service.root_crl_question())
-        return tdx.Endorsements(Pool.union(self._ask(question, at) for question in questions))
+        listed = self.list_of_data_sets("TDX", at=at)
+        root_crl = self._ask(self.service.root_crl_question(), at)
+        return tdx.Endorsements(Pool.union((listed, root_crl)))
+
+    def list_of_data_sets(self, tee: Tee, *, at: datetime, refresh: bool = False) -> Pool:
+        """Intel's list of the data sets of one kind of TEE; with ``refresh`` it is fetched.
+
+        Raises:
+            TeeVerifyError: See :meth:`for_quotes`.
+        """
+        return self._ask(self.service.numbers_question(tee), at, refresh=refresh)
 
     def pools(self, platform: Platform, *, at: datetime, refresh: bool = False) -> list[Pool]:
         """The same for one platform, answer by answer; with ``refresh`` all are fetched.

@@ -183,6 +183,7 @@ class Replays:
 
     def __init__(self) -> None:
         self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._statements: OrderedDict[bytes, bytes] = OrderedDict()
         self._lock = threading.Lock()
 
     def first_time(self, signed: bytes) -> None:
@@ -206,3 +207,27 @@ class Replays:
             self._seen[name] = None
             while len(self._seen) > _MOST_TEXTS:
                 self._seen.popitem(last=False)
+
+    def one_statement(self, instance: bytes, sequence: int, statement: bytes) -> None:
+        """Take down which statement of a process has which number.
+
+        Args:
+            instance: The process.
+            sequence: The number.
+            statement: Hash of the statement.
+
+        Raises:
+            ResponseNotVerified: Another one has this number: somebody counts twice.
+        """
+        name = hashlib.sha256(instance + sequence.to_bytes(8, "big")).digest()
+        with self._lock:
+            if self._statements.setdefault(name, statement) != statement:
+                raise ResponseNotVerified(
+                    "the enclave signed two statements of the same number",
+                    id="answer.replayed",
+                    got=f"number {sequence}",
+                    want="one statement a number",
+                    hint="Do not use this answer, nor the other one.",
+                )
+            while len(self._statements) > _MOST_TEXTS:
+                self._statements.popitem(last=False)

@@ -126,6 +126,9 @@ class _Verifying:
             case under a policy that starts from ``strict``, and where the request carries tools.
         salt_requests: Put a random value into each request, so that no answer can be an older
             one. It is in any case under a policy that starts from ``strict``.
+        encrypt: Encrypt each request to the attested key, and refuse an answer that is not
+            encrypted. They are in any case under a policy that starts from ``strict``, where the
+            dialect has a scheme and TLS does not end in the attested machine.
         attestation_timeout: Seconds that one request for evidence or a signature may take.
         http_client: Not for callers.
         **options: The SDK's other arguments, ``api_key`` among them.
@@ -146,6 +149,7 @@ class _Verifying:
         dialect: str | None = None,
         hold_until_verified: bool = False,
         salt_requests: bool = False,
+        encrypt: bool = False,
         attestation_timeout: float | None = None,
         http_client: Any = None,  # noqa: ANN401 -- of either kind
         **options: Any,  # noqa: ANN401 -- the SDK knows their types
@@ -157,6 +161,7 @@ class _Verifying:
             dialect=dialect,
             hold_until_verified=hold_until_verified,
             salt_requests=salt_requests,
+            encrypt=encrypt,
             attestation_timeout=attestation_timeout,
         )
         gate = getattr(http_client, "gate", None)
@@ -190,7 +195,7 @@ class OpenAI(_Verifying, openai.OpenAI):
     verdict and no receipt.
 
     It takes the SDK's arguments, and ``policy=``, ``roots=``, ``endorsements=``, ``dialect=``,
-    ``hold_until_verified=``, ``salt_requests=`` and ``attestation_timeout=``.
+    ``hold_until_verified=``, ``salt_requests=``, ``encrypt=`` and ``attestation_timeout=``.
     """
 
     _open = staticmethod(open_client)

@@ -8,11 +8,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from teeverify import nvidia, snp, tdx
 from teeverify.appraisal import SignedAnswer
 from teeverify.appraisal.evidence import Evidence, Held, RecordedAnswer
 from teeverify.appraisal.observation import Observation
+from teeverify.binding.teeverify1 import challenge_of
 from teeverify.client.collateral import collateral_texts
 from teeverify.encoding.jcs import canonical_json
 from teeverify.errors import AppraisalFailed, MalformedEvidence, TeeVerifyError
@@ -21,6 +23,8 @@ from teeverify.providers import DIALECTS
 from teeverify.providers.dialect import Dialect, Enclosed, Recorded
 from teeverify.responses import parse_signature
 from teeverify.responses.receipt import ID, ReceiptFile, core_hash, core_of
+from teeverify.responses.statement import parse_signed
+from teeverify.responses.statement_form import STATEMENT
 from teeverify.tdx.pcs import platform_of
 
 __all__ = ["Attestations", "endorsements_beside", "evidence_of", "unsigned_answer"]
@@ -73,7 +77,10 @@ def evidence_of(parts: ReceiptFile, *, source: str, known: Attestations | None =
         shared,
         source=source,
         answer=RecordedAnswer(
-            signature=parts.signature, answer=parts.response.raw, request=parts.request.raw
+            signature=parts.signature,
+            answer=parts.response.raw,
+            request=parts.request.raw,
+            seen=_seen(parts),
         ),
         held=Held(
             digest=core_hash(core),
@@ -82,6 +89,35 @@ def evidence_of(parts: ReceiptFile, *, source: str, known: Attestations | None =
             timestamps=parts.timestamps,
         ),
     )
+
+
+def _seen(parts: ReceiptFile) -> dict[str, object]:
+    """What the holder says of the exchange: compared with what the enclave signed, if it did."""
+    seen: dict[str, object] = {
+        "method": parts.http.method,
+        "target": parts.http.target,
+        "status": parts.http.status,
+        "request_type": parts.http.request_type,
+        "response_type": parts.http.response_type,
+    }
+    if parts.challenge is not None and parts.challenge.challenge is not None:
+        seen |= {"challenge": parts.challenge.challenge, "challenge_by": _holder(parts)}
+    return seen
+
+
+def _holder(parts: ReceiptFile) -> str:
+    """Whose word the challenge is; only who looks a beacon up knows that it was one."""
+    known = parts.challenge
+    random = None if known is None else known.challenge_random
+    if known is None or random is None:
+        return "the receipt's holder"
+    report = hashlib.sha256(parts.report).digest()
+    made = challenge_of(random, report, known.beacon or bytes(32))
+    if made != known.challenge:
+        return "the receipt's holder; how it was made is not shown"
+    if known.beacon is None:
+        return "the receipt's holder, who chose its random part"
+    return f"the receipt's holder, who says that a beacon gave {known.beacon.hex()}"
 
 
 def _attestation_key(core: dict[str, Any]) -> bytes:
@@ -107,6 +143,8 @@ def _attestation(parts: ReceiptFile) -> Evidence:
         query=parts.query,
         body=parts.report,
         peer_spki_sha256=parts.peer_spki_sha256,
+        host=_host(parts.endpoint),
+        beside=parts.beside,
     )
     enclosed = chosen.enclosed(parts.report)
     beside = _beside(parts)
@@ -122,6 +160,16 @@ def _attestation(parts: ReceiptFile) -> Evidence:
         snp_endorsements=_amd(parts),
         nvidia_endorsements=beside.nvidia or enclosed.nvidia,
     )
+
+
+def _host(endpoint: str) -> str:
+    """The host that was asked: of some it decides whether a gateway answered."""
+    try:
+        return urlsplit(endpoint).hostname or ""
+    except ValueError:
+        raise MalformedEvidence(
+            "receipt.attestation.endpoint: no URL", id=ID, field="receipt.attestation.endpoint"
+        ) from None
 
 
 def _dialect(parts: ReceiptFile) -> Dialect:
@@ -142,12 +190,12 @@ def _require_same_answer(parts: ReceiptFile) -> None:
     if parts.signature is None or parts.response.raw is not None:
         return
     try:
-        signed = parse_signature(parts.signature)
+        hashes = _signed_hashes(parts.signature, parts.dialect)
     except TeeVerifyError:
         return  # said in its place, when the signature is verified
     for name, kept, stated in (
-        ("request", parts.request, signed.request_sha256),
-        ("response", parts.response, signed.response_sha256),
+        ("request", parts.request, hashes[0]),
+        ("response", parts.response, hashes[1]),
     ):
         if kept.raw is None and kept.sha256.hex() != stated:
             raise MalformedEvidence(
@@ -157,6 +205,16 @@ def _require_same_answer(parts: ReceiptFile) -> None:
                 got=kept.sha256.hex(),
                 want=stated,
             )
+
+
+def _signed_hashes(signature: bytes, dialect: str) -> tuple[str, str]:
+    """The hashes of request and response that are signed, in hex."""
+    if dialect == STATEMENT.id:
+        statement = parse_signed(signature).statement
+        hashed = (statement.request_hash or "", statement.response_hash)
+        return hashed[0].rpartition(":")[2], hashed[1].rpartition(":")[2]
+    text = parse_signature(signature)
+    return text.request_sha256, text.response_sha256
 
 
 def _platforms(evidence: Evidence, known: tdx.Endorsements) -> set[bytes]:

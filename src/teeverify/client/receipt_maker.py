@@ -57,6 +57,7 @@ def receipt_of_recording(
             attested_at=evidence.recorded_at or result.as_of,
             report=recorded.body,
             peer_spki_sha256=recorded.peer_spki_sha256,
+            beside=recorded.beside,
             **endorsements_beside(evidence, recorded.body, chosen),
             answered_at=now(),
             request=Kept.of(request),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from teeverify.appraisal import AttestationResult, Policy
 from teeverify.binding import SigningKey
+from teeverify.client.evm import EvmAnswer, evm_answer, statement_signer
 from teeverify.client.receipt_evidence import evidence_of
 from teeverify.crypto.timestamp import parse_timestamp
 from teeverify.encoding.strict import json_value
@@ -23,6 +24,7 @@ from teeverify.responses import parse_signature
 from teeverify.responses.body import read_body
 from teeverify.responses.receipt import ReceiptFile, write_receipt
 from teeverify.responses.receipt_reader import read_receipt
+from teeverify.responses.statement_form import STATEMENT
 from teeverify.roots import TimestampRoots, UnsafeTestRoots
 
 if TYPE_CHECKING:
@@ -182,12 +184,24 @@ class Receipt:
                 "the receipt has no signature: only the channel authenticated the answer",
                 id="answer.signature",
             )
+        if self.parts.dialect == STATEMENT.id:
+            return statement_signer(self.parts)
         return parse_signature(self.parts.signature).key
 
     @property
     def time(self) -> datetime:
         """When the answer had arrived, by its maker's clock."""
         return self.parts.answered_at
+
+    def evm(self) -> EvmAnswer:
+        """What a contract on an Ethereum chain needs to check it; verify it yourself first.
+
+        Raises:
+            ConfigurationError: It is of another dialect than ``teeverify/1``, or signed without
+                secp256k1.
+            MalformedEvidence: A part cannot be read.
+        """
+        return evm_answer(self.parts)
 
     def _repr_html_(self) -> str:
         """The card that notebooks show; of a receipt that was only read, that it was not verified.

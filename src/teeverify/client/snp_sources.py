@@ -15,6 +15,8 @@ __all__ = ["from_azure", "from_bytes", "is_azure", "is_snp"]
 
 _HCL = b"HCLA"
 _AZURE = frozenset({"quote", "report"})
+_AZURE_TEXT = frozenset({"hcl_report", "tpm_quote"})
+_AZURE_TD = "td_quote"
 
 
 def is_snp(raw: bytes) -> bool:
@@ -45,9 +47,12 @@ def from_bytes(raw: bytes, name: str) -> neutral.Evidence:
 
 def is_azure(value: Any) -> bool:  # noqa: ANN401 -- decoded JSON
     """Whether decoded JSON is an Azure VM's evidence: envelope, TPM quote, certificate."""
+    if not isinstance(value, dict):
+        return False
+    if value.keys() >= _AZURE_TEXT:
+        return _AZURE_TD not in value
     return (
-        isinstance(value, dict)
-        and value.keys() >= _AZURE
+        value.keys() >= _AZURE
         and isinstance(value["quote"], dict)
         and isinstance(value["report"], list)
     )

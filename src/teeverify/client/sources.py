@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -11,9 +12,10 @@ from teeverify.appraisal import evidence as neutral
 from teeverify.appraisal.evidence import Machine
 from teeverify.client import snp_sources, tdx_sources
 from teeverify.client.receipt_evidence import evidence_of
-from teeverify.encoding.strict import hex_bytes, json_value, utf8_text
+from teeverify.encoding.strict import any_base64_bytes, hex_bytes, json_value
 from teeverify.endorsements import is_directory
 from teeverify.errors import ConfigurationError, MalformedEvidence
+from teeverify.nvidia.cmw import is_collection
 from teeverify.providers import DIALECTS, load_capture
 from teeverify.providers.dialect import Recorded
 from teeverify.render.html import embedded_receipt, is_report
@@ -28,6 +30,9 @@ _QUOTE_VERSIONS = (3, 4, 5)
 _TEE_TYPES = (0x00, 0x81)
 _JSON_STARTS = (b"{", b"[")
 _SPACE = b" \t\r\n"
+# Version 3 to 5, P-256 or P-384, SGX or TDX: what a quote begins with.
+_HEX_QUOTE = re.compile(r"0[345]000[23]00(?:00|81)000000")
+_BASE64_QUOTE = re.compile(r"(?:AwA|BAA|BQA)[CD]A(?:AA|IE)AAA")
 
 
 class Evidence(neutral.Evidence):
@@ -135,13 +140,10 @@ def _from_bytes(raw: bytes, name: str, dialect: str | None) -> neutral.Evidence:
         return snp_sources.from_bytes(raw, name)
     if _is_quote(raw):
         return _quote(raw, name)
-    text = raw.strip(_SPACE)
-    hex_text = text.removeprefix(b"0x")
-    if hex_text and all(byte in b"0123456789abcdefABCDEF" for byte in hex_text):
-        decoded = hex_bytes(utf8_text(hex_text, field="source", id=_ID), field="source", id=_ID)
-        if _is_quote(decoded):
-            return _quote(decoded, name)
-    raise _unknown(raw)
+    found = _quote_in_text(raw.decode("latin-1"))
+    if found is None:
+        raise _unknown(raw)
+    return _quote(found, name)
 
 
 def _unknown(raw: bytes) -> MalformedEvidence:
@@ -162,6 +164,23 @@ def _is_quote(raw: bytes) -> bool:
     return len(raw) >= 8 and version in _QUOTE_VERSIONS and tee in _TEE_TYPES  # noqa: PLR2004
 
 
+def _quote_in_text(text: str) -> bytes | None:
+    """A quote in hex or base64, with or without line breaks and quotation marks around it.
+
+    Raises:
+        MalformedEvidence: It begins as a quote does, and then something else follows.
+    """
+    joined = "".join(text.split())
+    if joined[:1] == joined[-1:] == '"':
+        joined = joined[1:-1]
+    digits = joined[2:] if joined[:2] in ("0x", "0X") else joined
+    if _HEX_QUOTE.match(digits):
+        return hex_bytes(digits, field="source", id=_ID)
+    if not _BASE64_QUOTE.match(joined):
+        return None
+    return any_base64_bytes(joined, field="source", id=_ID)
+
+
 def _quote(raw: bytes, name: str, **parts: Any) -> neutral.Evidence:  # noqa: ANN401
     machine = Machine(role="component", label="quote", quote=raw, **parts)
     return neutral.Evidence(
@@ -170,7 +189,7 @@ def _quote(raw: bytes, name: str, **parts: Any) -> neutral.Evidence:  # noqa: AN
 
 
 def _from_json(raw: bytes, name: str) -> neutral.Evidence:
-    value = json_value(raw, field="source", id=_ID)
+    value = _opened(json_value(raw, field="source", id=_ID))
     found = [read for matches, read in _JSON_FORMS if matches(value)]
     if not found:
         raise _unknown(raw)
@@ -186,9 +205,16 @@ def _from_json(raw: bytes, name: str) -> neutral.Evidence:
     return found[0](value, name)
 
 
+def _opened(value: Any) -> Any:  # noqa: ANN401
+    """Without the envelope of attestation-rs, which only says what the evidence inside shows."""
+    if isinstance(value, dict) and value.keys() == {"platform", "evidence"}:
+        return value["evidence"]
+    return value
+
+
 def _is_gpu_evidence(value: Any) -> bool:  # noqa: ANN401
     if isinstance(value, dict):
-        return "evidence_list" in value
+        return "evidence_list" in value or is_collection(value)
     return (
         isinstance(value, list)
         and bool(value)
@@ -204,13 +230,21 @@ def _gpu_evidence(value: Any, name: str) -> neutral.Evidence:  # noqa: ANN401
 
 
 def _is_get_quote(value: Any) -> bool:  # noqa: ANN401
-    return isinstance(value, dict) and "quote" in value and "event_log" in value
+    return isinstance(value, dict) and isinstance(value.get("quote"), str)
 
 
 def _get_quote(value: Any, name: str) -> neutral.Evidence:  # noqa: ANN401
-    """The answer of dstack's guest agent to GetQuote."""
-    quote = hex_bytes(value["quote"], field="source.quote", id=_ID, prefix=True)
-    return _quote(quote, name, event_log=value["event_log"])
+    """The answer of a guest agent: dstack's GetQuote, or a quote with other things beside it."""
+    quote = _quote_in_text(value["quote"])
+    if quote is None:
+        raise MalformedEvidence(
+            "source.quote: no TDX quote",
+            id=_ID,
+            field="source.quote",
+            got=ascii(value["quote"][:40]),
+            want="a quote in hexadecimal or base64",
+        )
+    return _quote(quote, name, event_log=value.get("event_log"))
 
 
 def _receipt(value: Any, name: str) -> neutral.Evidence:  # noqa: ANN401

@@ -7,7 +7,9 @@ gets no verdict; one that he read to its end cannot end without one.
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Protocol
@@ -196,12 +198,16 @@ class CapturedStream:
         return not self._exhausted
 
     def finish(self) -> Steps[None]:
-        """The verdict, once: what broke off has raised already, what is left is abandoned."""
+        """The verdict, once: what broke off has raised already, what is left is abandoned.
+
+        What its reader could not read is not left: then whether it was signed says why.
+        """
         if self._closed:
             return
         self._closed = True
+        unread = isinstance(sys.exc_info()[1], (json.JSONDecodeError, UnicodeDecodeError))
         try:
-            if not self._broken and (self._exhausted or self._capture.end_was_read):
+            if not self._broken and (self._exhausted or self._capture.end_was_read or unread):
                 if not self._exhausted:
                     yield from self._drain()
                 yield from self._verdict(self._capture.body)

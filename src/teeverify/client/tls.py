@@ -94,6 +94,7 @@ def watch_in_loop(host: str, admitted: Callable[[bytes | None], bool]) -> Callab
     watched = _Watch(host, admitted)
 
     async def trace(event: str, info: dict[str, Any]) -> None:
+        """Called by the transport at each of its steps."""
         stream = watched.refused(event, info)
         if stream is not None:
             peer = _peer(stream)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from teeverify.client.fetch import Deadline
 from teeverify.client.fetch_httpx import family_of
 from teeverify.client.gate import Gate
+from teeverify.client.sdks import pass_through_sdks
 from teeverify.client.steps import Either, Steps
 from teeverify.client.stream import MAX_DRAIN_SECONDS, CapturedStream, Incoming
 from teeverify.client.tls import peer_of, watch, watch_in_loop
+from teeverify.errors import TeeVerifyError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -118,7 +120,7 @@ class HttpxLine:
         shown: str | None = request.headers.get("authorization")
         return shown
 
-    def send(  # noqa: D417 -- see the protocol
+    def send(
         self,
         request: Any,  # noqa: ANN401
         content: bytes,
@@ -198,7 +200,11 @@ class VerifyingTransport:
         self._runner: Any = gate.runner
 
     def _steps(self, request: Any) -> Steps[Any]:  # noqa: ANN401 -- of either family
-        return self.gate.pass_on(self._line, request)
+        try:
+            return (yield from self.gate.pass_on(self._line, request))
+        except TeeVerifyError as error:
+            pass_through_sdks(error)
+            raise
 
     def handle_request(self, request: Any) -> Any:  # noqa: ANN401
         """Attest if need be, send one request, and verify the answer.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -16,31 +17,29 @@ from teeverify.appraisal import (
     Policy,
     Question,
     ReferenceValues,
-    SignedAnswer,
     appraise_examined,
     examine,
 )
 from teeverify.appraisal.evidence import RecordedAnswer, Scope
 from teeverify.client.amd import AmdEndorsements, has_leaves, reports_in_need
 from teeverify.client.endorsements import EndorsementSource, load_given
+from teeverify.client.given import signed_answer
 from teeverify.client.hindsight import Retrospect
 from teeverify.client.intel import IntelEndorsements, quotes_in_need
 from teeverify.client.memory import EndpointMemory, Replays
 from teeverify.client.nvidia import NvidiaEndorsements, with_nvidia
-from teeverify.client.receipt_evidence import unsigned_answer
 from teeverify.client.sources import Source, is_url, load_evidence, read_bytes
 from teeverify.clock import now, parse_time
 from teeverify.encoding.strict import hex_bytes
 from teeverify.endorsements.remembered import Remembering
+from teeverify.endorsements.store import Store, default_folder
 from teeverify.errors import (
+    BindingMismatch,
     ConfigurationError,
     EvidenceError,
     MalformedEvidence,
     Unavailable,
 )
-from teeverify.providers import DIALECTS, dialect_for
-from teeverify.responses import TEXT, UNSIGNED, Form, examine_answer, known_keys
-from teeverify.responses.signed_text import KnownKeys
 from teeverify.roots import EMBEDDED, TimestampRoots, UnsafeTestRoots
 
 if TYPE_CHECKING:
@@ -177,13 +176,15 @@ class Verifier:
         question = self._question(evidence, nonce=nonce, at=at, moment=moment)
         if evidence.held is None:
             evidence = self._completed(evidence, question, moment)
-        signed = _signed(
-            evidence.answer,
-            signature=_bytes(signature, "signature"),
+        given = _bytes(signature, "signature")
+        if evidence.held is not None:
+            _require_own_signature(evidence.answer, given)
+        signed = signed_answer(
+            evidence,
+            dialect,
+            signature=given,
             answer=_bytes(answer, "answer"),
             request=_bytes(request, "request"),
-            form=_form(evidence, dialect),
-            keys=known_keys(m.public_key for m in evidence.machines if m.public_key is not None),
         )
         if signed is None and evidence.kind == "none":
             raise ConfigurationError("there is nothing to verify", id="usage.source")
@@ -223,6 +224,7 @@ class Verifier:
         api_key: str | None = None,
         dialect: str | None = None,
         timeout: float | None = None,
+        encrypt: bool = False,
     ) -> AttestedSession:
         """Attest an endpoint now; see :func:`teeverify.connect` for the arguments.
 
@@ -239,6 +241,7 @@ class Verifier:
             api_key=api_key,
             dialect=dialect,
             timeout=connect.DEFAULT_TIMEOUT if timeout is None else timeout,
+            encrypt=encrypt,
         )
 
     def _fetch(
@@ -314,14 +317,21 @@ class Verifier:
 
     def _examined(self, evidence: Evidence, question: Question, moment: datetime) -> Examined:
         """Examine, under the numbers seen before; then remember the higher ones of genuine CPUs."""
-        if self._intel is None or not self._fetches(question, moment):
+        store = self._counters(evidence, question, moment)
+        if store is None:
             return examine(evidence, question)
-        store = self._intel.store
-        examined = examine(evidence, replace(question, remembered=store.counters(), online=True))
+        online = self._intel is not None and self._fetches(question, moment)
+        examined = examine(evidence, replace(question, remembered=store.counters(), online=online))
         for machine in examined.machines:
             if machine.cpu is not None:
                 store.raise_counters(machine.cpu.counters)
         return examined
+
+    def _counters(self, evidence: Evidence, question: Question, moment: datetime) -> Store | None:
+        """Where the numbers of Intel's endorsements are kept, whoever hands them over now."""
+        if self._intel is not None and self._fetches(question, moment):
+            return self._intel.store
+        return Store(default_folder()) if evidence.live and not self.offline else None
 
     def _policy(self, expect: ReferenceValues | None, later: int | None) -> Policy:
         policy = self.policy
@@ -406,34 +416,16 @@ def verify(
     return verifier.verify(source, **arguments)
 
 
-def _signed(
-    kept: RecordedAnswer | None,
-    *,
-    signature: bytes | None,
-    answer: bytes | None,
-    request: bytes | None,
-    form: Form,
-    keys: KnownKeys,
-) -> SignedAnswer | None:
-    """Examine the answer that the caller gave, and what was kept with the evidence else."""
-    if kept is not None:
-        signature = kept.signature if signature is None else signature
-        answer = kept.answer if answer is None else answer
-        request = kept.request if request is None else request
-        if signature is None:
-            return unsigned_answer(answer)
-    elif signature is None and answer is None and request is None:
-        return None
-    return examine_answer(
-        signature=signature, answer=answer, request=request, form=form, keys=keys
-    )
-
-
-def _form(evidence: Evidence, dialect: str | None) -> Form:
-    """How answers are signed in the dialect of the evidence, or in the one that was named."""
-    name = evidence.provider if evidence.kind == "endpoint" else dialect
-    chosen = dialect_for("", name) if name in DIALECTS or evidence.kind != "endpoint" else None
-    return TEXT if chosen is None else chosen.form or UNSIGNED
+def _require_own_signature(kept: RecordedAnswer | None, given: bytes | None) -> None:
+    """What a receipt's timestamp bounds is its own answer, never one that is shown beside it."""
+    if given is not None and (kept is None or given != kept.signature):
+        raise BindingMismatch(
+            "the signature that was given is not the receipt's, so the receipt says nothing of it",
+            id="receipt",
+            got=hashlib.sha256(given).hexdigest(),
+            want="the receipt's own, or none",
+            hint="Verify the receipt without --signature, or the answer with other evidence.",
+        )
 
 
 def _require(name: str, value: object, kind: type) -> None:

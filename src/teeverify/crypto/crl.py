@@ -6,12 +6,12 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from cryptography import x509
 
 from teeverify.clock import UTC, parse_time, show_time
-from teeverify.crypto.der import GENERALIZED_TIME, SEQUENCE, UTC_TIME, DerReader
+from teeverify.crypto.der import GENERALIZED_TIME, INTEGER, SEQUENCE, UTC_TIME, DerReader
 from teeverify.crypto.foreign import FOREIGN_ERRORS
 from teeverify.crypto.signed import (
     Anchor,
@@ -42,18 +42,22 @@ _VERSION_2 = 1
 _ALLOWED_IN_ENTRY = (x509.CRLReason, x509.InvalidityDate)
 _REMOVE = x509.ReasonFlags.remove_from_crl
 _MAX_SERIAL_BYTES = 21
+_SHORTEST = rb"(?!\x00[\x00-\x7f]|\xff[\x80-\xff])"
 _REASON = bytes.fromhex("300c300a0603551d1504030a01")
 
 
 def _usual_entry(size: int) -> bytes:
     """The pattern of an entry with a serial number of this many bytes and a reason, no more.
 
+    The number is of the shortest form (X.690 section 8.3.2), so that equal ones have equal bytes.
+
     RFC 5280 sections 5.1.2.6 and 5.3.1: serial number, UTCTime, and one extension that is not
     critical: a reason, which is not ``removeFromCRL``.
     """
     header = bytes([0x30, 2 + size + 15 + len(_REASON) + 1, 0x02, size])
     date = bytes([0x17, 13])
-    pieces = (header, rb".{%d}" % size, date, rb"[0-9]{12}Z", _REASON, rb"[\x00-\x06\x09\x0a]")
+    serial = (_SHORTEST if size > 1 else b"") + rb".{%d}" % size
+    pieces = (header, serial, date, rb"[0-9]{12}Z", _REASON, rb"[\x00-\x06\x09\x0a]")
     fixed = (header, date, _REASON)
     return b"".join(re.escape(piece) if piece in fixed else piece for piece in pieces)
 
@@ -61,7 +65,9 @@ def _usual_entry(size: int) -> bytes:
 # Long lists have entries of this one form; whatever is not, the library reads.
 _USUAL = b"|".join(_usual_entry(size) for size in range(1, _MAX_SERIAL_BYTES + 1))
 _USUAL_ENTRIES = re.compile(b"(?:" + _USUAL + b")*", re.DOTALL)
-_PARTIAL = (x509.DeltaCRLIndicator, x509.IssuingDistributionPoint)
+_PARTIAL = (x509.DeltaCRLIndicator.oid, x509.IssuingDistributionPoint.oid)
+_CRL_NUMBER = x509.CRLNumber.oid
+_KEY_IDENTIFIER = x509.AuthorityKeyIdentifier.oid
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,6 @@ class Crl:
         next_update: When the next one is due.
         number: The CRL number, where there is one.
         key_identifier: The authority key identifier, where there is one.
-        revoked: Serial numbers of the certificates that it revokes.
         signed: The signed bytes, the algorithm and the signature.
     """
 
@@ -87,13 +92,51 @@ class Crl:
     next_update: datetime = field(compare=False)
     number: int | None = field(compare=False)
     key_identifier: bytes | None = field(compare=False, repr=False)
-    revoked: frozenset[int] = field(compare=False, repr=False)
     signed: Signed = field(compare=False, repr=False)
+    _entries: _Entries = field(compare=False, repr=False)
 
     @property
     def sha256(self) -> str:
         """SHA-256 of the list, in hex."""
         return hashlib.sha256(self.der).hexdigest()
+
+    @property
+    def revoked(self) -> frozenset[int]:
+        """Serial numbers of the certificates that it revokes."""
+        return self._entries.serials()
+
+    def revokes(self, serial: int) -> bool:
+        """Whether it revokes the certificate with this serial number."""
+        return self._entries.may_have(serial) and serial in self._entries.serials()
+
+
+class _Entries:
+    """The entries of a list: as bytes where all have the usual form, else as read.
+
+    Args:
+        usual: The bytes of the entries.
+        read: The serial numbers, where the bytes are not of the usual form.
+    """
+
+    __slots__ = ("_serials", "_usual")
+
+    def __init__(self, usual: bytes, read: frozenset[int] | None) -> None:
+        self._usual = usual
+        self._serials = read
+
+    def may_have(self, serial: int) -> bool:
+        """Whether a search of the bytes leaves the serial number possible."""
+        if self._serials is not None:
+            return True
+        size = (serial if serial >= 0 else ~serial).bit_length() // 8 + 1
+        contents = serial.to_bytes(size, "big", signed=True)
+        return bytes([INTEGER, size]) + contents in self._usual
+
+    def serials(self) -> frozenset[int]:
+        """All serial numbers."""
+        if self._serials is None:
+            self._serials = _usual_serials(self._usual)
+        return self._serials
 
 
 def parse_crl(der: bytes, *, id: str, what: str) -> Crl:
@@ -115,13 +158,14 @@ def parse_crl(der: bytes, *, id: str, what: str) -> Crl:
         loaded = x509.load_der_x509_crl(der)
         this_update, next_update = loaded.last_update_utc, loaded.next_update_utc
         extensions = list(loaded.extensions)
-        revoked = _usual_serials(entries) or frozenset(_serial(entry) for entry in loaded)
+        usual = _USUAL_ENTRIES.fullmatch(entries) is not None
+        listed = _Entries(entries, None if usual else frozenset(map(_serial, loaded)))
     except FOREIGN_ERRORS:
         _malformed(id, what, "not a revocation list that can be read")
     if next_update is None:
         _malformed(id, what, "no next update, so it would never end")
     number, key_identifier = _extensions(extensions, id, what)
-    return Crl(der, what, issuer, this_update, next_update, number, key_identifier, revoked, signed)
+    return Crl(der, what, issuer, this_update, next_update, number, key_identifier, signed, listed)
 
 
 def _walk(signed: Signed, id: str, what: str) -> tuple[bytes, bytes]:
@@ -137,9 +181,7 @@ def _walk(signed: Signed, id: str, what: str) -> tuple[bytes, bytes]:
 
 
 def _usual_serials(entries: bytes) -> frozenset[int]:
-    """The serial numbers, where every entry has the usual form; else none."""
-    if not _USUAL_ENTRIES.fullmatch(entries):
-        return frozenset()
+    """The serial numbers of entries that all have the usual form."""
     # The pattern has proved each entry's layout: tag, size, tag, size of the serial number, ...
     serials: list[bytes] = []
     position, end = 0, len(entries)
@@ -170,13 +212,15 @@ def _extensions(
     number: int | None = None
     key_identifier: bytes | None = None
     for extension in extensions:
-        value = extension.value
-        if isinstance(value, _PARTIAL):
+        # The oid is compared because the library's classes are abstract ones: asking those for each
+        # extension takes longer than reading it.
+        oid = extension.oid
+        if oid in _PARTIAL:
             _malformed(id, what, "covers only part of what its issuer revoked")
-        if isinstance(value, x509.CRLNumber):
-            number = value.crl_number
-        elif isinstance(value, x509.AuthorityKeyIdentifier):
-            key_identifier = value.key_identifier
+        if oid == _CRL_NUMBER:
+            number = cast("x509.CRLNumber", extension.value).crl_number
+        elif oid == _KEY_IDENTIFIER:
+            key_identifier = cast("x509.AuthorityKeyIdentifier", extension.value).key_identifier
         elif extension.critical:
             _malformed(id, what, f"unknown critical extension {extension.oid.dotted_string}")
     return number, key_identifier
@@ -297,7 +341,7 @@ def require_not_revoked(
             got=f"issuer name {crl.issuer.hex()[:160]}",
             want=f"{certificate.issuer_common_name!a} (name {certificate.issuer.hex()[:160]})",
         )
-    if certificate.serial in crl.revoked:
+    if crl.revokes(certificate.serial):
         error = EndorsementInvalid(
             f"{what}: the certificate {certificate.common_name!a} is revoked by its issuer",
             id=id,
@@ -315,6 +359,6 @@ def _invalid_since(crl: Crl, serial: int) -> datetime | None:
         if entry is None:
             return None
         extension = entry.extensions.get_extension_for_class(x509.InvalidityDate)
-    except (*FOREIGN_ERRORS, x509.ExtensionNotFound):
+    except FOREIGN_ERRORS:
         return None
     return extension.value.invalidity_date.replace(tzinfo=UTC)

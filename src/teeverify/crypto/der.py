@@ -26,8 +26,10 @@ __all__ = [
     "DerReader",
     "contents_of",
     "end_of",
+    "ends_of",
     "oid_bytes",
     "oid_text",
+    "span_of",
 ]
 
 BOOLEAN = 0x01
@@ -60,12 +62,26 @@ def contents_of(data: bytes, position: int) -> int:
 
 def end_of(data: bytes, position: int) -> int:
     """Where the element that starts here ends; see :func:`contents_of`."""
+    return span_of(data, position)[1]
+
+
+def span_of(data: bytes, position: int) -> tuple[int, int]:
+    """Where the contents of the element that starts here begin and end; see :func:`contents_of`."""
     size = data[position + 1]
     start = position + 2
-    if size < _LONG_FORM:
-        return start + size
-    octets = size - _LONG_FORM
-    return start + octets + int.from_bytes(data[start : start + octets], "big")
+    if size >= _LONG_FORM:
+        first, start = start, start + size - _LONG_FORM
+        size = int.from_bytes(data[first:start], "big")
+    return start, start + size
+
+
+def ends_of(data: bytes, position: int, count: int) -> list[int]:
+    """Where each of so many elements in a row ends; see :func:`contents_of`."""
+    ends: list[int] = []
+    for _ in range(count):
+        position = span_of(data, position)[1]
+        ends.append(position)
+    return ends
 
 
 def oid_text(contents: bytes) -> str:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
-from cryptography.x509 import DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType
+from cryptography.x509 import (
+    DuplicateExtension,
+    ExtensionNotFound,
+    InvalidVersion,
+    UnsupportedGeneralNameType,
+)
 
 __all__ = ["FOREIGN_ERRORS"]
 
@@ -13,6 +18,7 @@ FOREIGN_ERRORS: tuple[type[Exception], ...] = (
     ArithmeticError,
     AttributeError,
     DuplicateExtension,
+    ExtensionNotFound,
     InternalError,
     InvalidSignature,
     InvalidVersion,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
+import string
 
 from teeverify.encoding.strict import base64_bytes
 from teeverify.errors import MalformedEvidence
 
 __all__ = ["pem_blocks"]
 
-_SPACE = re.compile(rb"[ \t\r\n]*")
-_BODY = re.compile(rb"[A-Za-z0-9+/=\t\r\n ]*")
+_SPACE = b" \t\r\n"
+_BODY = _SPACE + string.ascii_letters.encode() + string.digits.encode() + b"+/="
 _BYTES_PER_BLOCK = 64 * 1024
 
 
@@ -46,29 +46,31 @@ def pem_blocks(
         raise _error(id, what, "not ASCII text", error.start) from None
     begin, end = f"-----BEGIN {label}-----".encode(), f"-----END {label}-----".encode()
     blocks: list[bytes] = []
-    position = _after(_SPACE, text, 0)
+    text = text.rstrip(_SPACE)
+    position = 0
     while position < len(text):
-        if not text.startswith(begin, position):
+        found = text.find(begin, position)
+        if found < 0 or text[position:found].strip(_SPACE):
+            position = _after(text, position, _SPACE)
             raise _error(id, what, f"not {begin.decode()}", position)
         if len(blocks) == max_blocks:
-            raise _error(id, what, "too many PEM blocks", position, need=max_blocks)
-        start = position + len(begin)
+            raise _error(id, what, "too many PEM blocks", found, need=max_blocks)
+        start = found + len(begin)
         stop = text.find(end, start)
-        body = text[start:stop].translate(None, b" \t\r\n")
+        body = text[start:stop].translate(None, _SPACE)
         if stop < 0 or b"-" in body:
-            raise _error(id, what, f"not {end.decode()}", _after(_BODY, text, start))
+            raise _error(id, what, f"not {end.decode()}", _after(text, start, _BODY))
         body_text = body.decode("latin-1")  # what is not ASCII is no base64 either
         blocks.append(base64_bytes(body_text, field=f"{what}[{len(blocks)}]", id=id))
-        position = _after(_SPACE, text, stop + len(end))
+        position = stop + len(end)
     if not blocks:
         raise _error(id, what, f"no {label} block", 0)
     return tuple(blocks)
 
 
-def _after(pattern: re.Pattern[bytes], text: bytes, position: int) -> int:
-    """Where the run of characters that starts here ends."""
-    match = pattern.match(text, position)
-    return match.end() if match else position
+def _after(text: bytes, position: int, characters: bytes) -> int:
+    """Where the run of these characters that starts here ends."""
+    return len(text) - len(text[position:].lstrip(characters))
 
 
 def _error(

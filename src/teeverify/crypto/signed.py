@@ -5,8 +5,7 @@ RFC 5280 sections 4.1.1 and 5.1.1. The signed bytes are those that were sent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NoReturn, Protocol, TypeGuard, cast
+from typing import NamedTuple, NoReturn, Protocol, TypeGuard, cast
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -89,8 +88,7 @@ class Anchor(Protocol):
         """DER of the SubjectPublicKeyInfo."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedAnchor:
+class LoadedAnchor(NamedTuple):
     """A trust anchor with its key loaded, for whoever verifies several signatures of one anchor.
 
     Attributes:
@@ -127,8 +125,7 @@ def anchor_key(anchor: Anchor, *, id: str) -> IssuerKey:
     return load_issuer_key(anchor.spki, id=id, what=anchor.name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signed:
+class Signed(NamedTuple):
     """One signed structure, taken apart and not verified.
 
     Attributes:

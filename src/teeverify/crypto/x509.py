@@ -23,8 +23,10 @@ from teeverify.crypto.der import (
     DerReader,
     contents_of,
     end_of,
+    ends_of,
     oid_bytes,
     oid_text,
+    span_of,
 )
 from teeverify.crypto.foreign import FOREIGN_ERRORS
 from teeverify.crypto.pem import pem_blocks
@@ -67,6 +69,7 @@ _KEY_USAGES = (
     "decipher_only",
 )
 _MAX_UNUSED_BITS = 7
+_LONG_FORM = 0x80
 
 
 class _Profile(NamedTuple):
@@ -294,17 +297,10 @@ class _Parts(NamedTuple):
 def _cut(der: bytes) -> _Parts:
     """Cut a certificate into parts, which are right only where it is well-formed."""
     tbs = contents_of(der, 0)
-    tbs_end = end_of(der, tbs)
-    algorithm_end = end_of(der, tbs_end)
+    tbs_end, algorithm_end = ends_of(der, tbs, 2)
     signature = contents_of(der, algorithm_end) + 1  # after the number of unused bits
     version = contents_of(der, tbs)
-    serial = end_of(der, version)
-    algorithm = end_of(der, serial)
-    issuer = end_of(der, algorithm)
-    validity = end_of(der, issuer)
-    subject = end_of(der, validity)
-    spki = end_of(der, subject)
-    rest = end_of(der, spki)
+    serial, algorithm, issuer, validity, subject, spki, rest = ends_of(der, version, 7)
     return _Parts(
         Signed(
             tbs=der[tbs:tbs_end], algorithm=der[tbs_end:algorithm_end], signature=der[signature:]
@@ -335,17 +331,18 @@ def _read_profile(raw: bytes) -> _Profile:
     while position < end:
         if raw[position] != SEQUENCE:
             raise ValueError
-        start, position = contents_of(raw, position), end_of(raw, position)
-        value = end_of(raw, start)
+        start, position = span_of(raw, position)
+        value = start + 2 + raw[start + 1]
         oid = raw[start + 2 : value]
         if raw[value : value + 3] == _TRUE:
             critical.add(_NAMES.get(oid) or oid_text(oid))
             value += 3
-        if raw[start] != OID or raw[value] != OCTET_STRING or end_of(raw, value) != position:
+        contents, finish = span_of(raw, value)
+        if raw[start] != OID or raw[value] != OCTET_STRING or finish != position:
             raise ValueError
-        if oid in values:
+        if oid in values or len(oid) >= _LONG_FORM:
             raise ValueError
-        values[oid] = raw[contents_of(raw, value) : position]
+        values[oid] = raw[contents:position]
     constraints, usage = values.get(_BASIC_CONSTRAINTS), values.get(_KEY_USAGE)
     return _Profile(
         values,

@@ -44,7 +44,7 @@ __all__ = [
 OPEN = "e2ee.open"
 _KEY = "e2ee.key"
 _GCM_NONCE, _XCHACHA_NONCE, _TAG = 12, 24, 16
-_POINT = 65
+_POINT, _SEED = 65, 32
 
 
 class PrivateKey(Protocol):
@@ -75,8 +75,8 @@ class Box(Protocol):
             ConfigurationError: The packages of ``[e2ee]`` are missing.
         """
 
-    def new_key(self) -> PrivateKey:
-        """A fresh key pair for one answer."""
+    def new_key(self, secret: bytes | None = None) -> PrivateKey:
+        """A fresh key pair for one answer; or the one of a secret, on the enclave's side."""
 
 
 class EciesSecp256k1:
@@ -92,14 +92,18 @@ class EciesSecp256k1:
         sealed = AESGCM(_derive(shared, b"ecdsa_encryption")).encrypt(nonce, text, aad)
         return _uncompressed(ephemeral.public_key()) + nonce + sealed
 
-    def new_key(self) -> PrivateKey:
+    def new_key(self, secret: bytes | None = None) -> PrivateKey:
         """See :class:`Box`."""
-        return _Secp256k1Key()
+        return _Secp256k1Key(secret)
 
 
 class _Secp256k1Key:
-    def __init__(self) -> None:
-        self._key = ec.generate_private_key(ec.SECP256K1())
+    def __init__(self, secret: bytes | None) -> None:
+        self._key = (
+            ec.generate_private_key(ec.SECP256K1())
+            if secret is None
+            else ec.derive_private_key(int.from_bytes(secret, "big"), ec.SECP256K1())
+        )
 
     @property
     def public(self) -> bytes:
@@ -127,9 +131,9 @@ class X25519AesGcm:
         nonce = os.urandom(self.nonce)
         return _raw(ephemeral.public_key()) + nonce + self.encrypt(shared, nonce, text, aad)
 
-    def new_key(self) -> PrivateKey:
+    def new_key(self, secret: bytes | None = None) -> PrivateKey:
         """See :class:`Box`."""
-        return _Ed25519Key(self)
+        return _Ed25519Key(self, secret)
 
     def encrypt(self, shared: bytes, nonce: bytes, text: bytes, aad: bytes) -> bytes:
         """Encrypt under the shared secret."""
@@ -184,11 +188,12 @@ class NaclXChaCha(X25519AesGcm):
 class _Ed25519Key:
     """An Ed25519 seed whose scalar does the key exchange."""
 
-    def __init__(self, box: X25519AesGcm) -> None:
+    def __init__(self, box: X25519AesGcm, secret: bytes | None) -> None:
         sodium = _sodium()
-        self.public, secret = sodium.crypto_sign_keypair()
+        seed = os.urandom(_SEED) if secret is None else secret
+        self.public, expanded = sodium.crypto_sign_seed_keypair(seed)
         self._key = x25519.X25519PrivateKey.from_private_bytes(
-            sodium.crypto_sign_ed25519_sk_to_curve25519(secret)
+            sodium.crypto_sign_ed25519_sk_to_curve25519(expanded)
         )
         self._box = box
 

@@ -109,10 +109,14 @@ class StreamOpener:
         *whole, self._kept = (self._kept + piece).split(_EVENT_END)
         if len(self._kept) > _LARGEST_EVENT:
             raise ResponseNotVerified("an event of the answer has no end", id=_OPEN)
+        return b"".join(self._opened(event) + _EVENT_END for event in whole)
+
+    def _opened(self, event: bytes) -> bytes:
+        """An event, with the further blank lines that Phala's proxy puts before it."""
+        said = event.lstrip(b"\n")
+        blank = event[: len(event) - len(said)]
         envelope = self._envelope
-        return b"".join(
-            open_event(event, envelope.key, envelope.aad) + _EVENT_END for event in whole
-        )
+        return blank + (open_event(said, envelope.key, envelope.aad) if said else b"")
 
     def finish(self) -> None:
         """Say that nothing more comes.

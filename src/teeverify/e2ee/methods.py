@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from types import MappingProxyType
 from typing import Literal, Protocol, TypeAlias
 
+from teeverify.e2ee.chutes import seal_call
 from teeverify.e2ee.dialects import SCHEMES, seal_request
 from teeverify.e2ee.ehbp import seal_body
-from teeverify.errors import ConfigurationError
+from teeverify.encoding.strict import json_value
+from teeverify.errors import ConfigurationError, TeeVerifyError
 
 __all__ = ["METHODS", "Method", "Opener", "Sealed"]
 
@@ -46,6 +49,7 @@ class Sealed:
     Attributes:
         method: The method.
         public: The key that it is sealed to.
+        text: What was sealed.
         body: What is sent, and what a signature is about.
         headers: What is sent with it.
         begin: From the answer's headers to what opens its pieces; ``None`` where it must be whole.
@@ -54,6 +58,7 @@ class Sealed:
 
     method: Method
     public: bytes
+    text: bytes = field(repr=False)
     body: bytes
     headers: Headers
     begin: Callable[[Headers], Opener] = field(repr=False)
@@ -91,24 +96,26 @@ class Method:
     """One way to seal requests.
 
     Attributes:
-        id: Its name.
+        name: Its name.
         about: One line for people.
         to: Which of the values that evidence binds is the key to seal to.
         both_ways: Whether the answer's key follows from what only the attested key opens.
-        seal: Seals a request to a key of a kind (``ecdsa``, ``ed25519``, ``hpke``).
-        routes: The routes whose requests it seals, below a dialect's root.
+        seal: Seals a request to a key of a kind (``ecdsa``, ``ed25519``, ``hpke``,
+            ``ml-kem-768``), at a time that the caller gives.
+        routes: The routes whose requests it seals, below a dialect's root; none where a call takes
+            more than a request and a key.
     """
 
-    id: str
+    name: str
     about: str
     to: Literal["key", "hpke_key", "e2e_public_key"]
     both_ways: bool
-    seal: Callable[[str, bytes, bytes], Sealed] = field(repr=False)
+    seal: Callable[[str, bytes, bytes, datetime], Sealed] = field(repr=False)
     routes: tuple[str, ...]
 
 
-def _by_fields(name: str, algorithm: str, public: bytes, request: bytes) -> Sealed:
-    envelope = seal_request(name, algorithm, public, request)
+def _by_fields(name: str, algorithm: str, public: bytes, request: bytes, at: datetime) -> Sealed:
+    envelope = seal_request(name, algorithm, public, request, at=at)
 
     def begin(headers: Headers) -> Opener:
         envelope.require_applied(headers)
@@ -121,6 +128,7 @@ def _by_fields(name: str, algorithm: str, public: bytes, request: bytes) -> Seal
     return Sealed(
         method=METHODS[name],
         public=public,
+        text=request,
         body=envelope.body,
         headers=envelope.headers,
         begin=begin,
@@ -128,7 +136,8 @@ def _by_fields(name: str, algorithm: str, public: bytes, request: bytes) -> Seal
     )
 
 
-def _by_frames(algorithm: str, public: bytes, request: bytes) -> Sealed:
+def _by_frames(algorithm: str, public: bytes, request: bytes, at: datetime) -> Sealed:
+    del at
     if algorithm != "hpke":
         raise ConfigurationError(
             "no such way to encrypt", id="usage.e2ee", got=f"ehbp, {algorithm}"[:80], want="hpke"
@@ -144,10 +153,37 @@ def _by_frames(algorithm: str, public: bytes, request: bytes) -> Sealed:
     return Sealed(
         method=METHODS["ehbp"],
         public=public,
+        text=request,
         body=sealed.body,
         headers=sealed.headers,
         begin=sealed.opener,
         whole=whole,
+    )
+
+
+def _by_kem(algorithm: str, public: bytes, request: bytes, at: datetime) -> Sealed:
+    del at
+    try:
+        members = json_value(request, field="request", id="usage.e2ee")
+    except TeeVerifyError as error:
+        raise ConfigurationError(error.message, id="usage.e2ee") from None
+    if algorithm != "ml-kem-768" or not isinstance(members, dict):
+        raise ConfigurationError(
+            "no such way to encrypt",
+            id="usage.e2ee",
+            got=f"chutes, {algorithm}"[:80],
+            want="a JSON object, and a key of ml-kem-768",
+        )
+    sealed = seal_call(public, members)
+    stream = "true" if members.get("stream") is True else "false"
+    return Sealed(
+        method=METHODS["chutes"],
+        public=public,
+        text=request,
+        body=sealed.body,
+        headers={"Content-Type": "application/octet-stream", "X-E2E-Stream": stream},
+        begin=lambda _headers: sealed.opener(),
+        whole=lambda _headers, body: sealed.open(body),
     )
 
 
@@ -157,7 +193,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
     {
         **{
             name: Method(
-                id=name,
+                name=name,
                 about=scheme.about,
                 to="key",
                 both_ways=False,
@@ -167,12 +203,20 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             for name, scheme in SCHEMES.items()
         },
         "ehbp": Method(
-            id="ehbp",
+            name="ehbp",
             about="EHBP: whole bodies under HPKE, in both directions",
             to="hpke_key",
             both_ways=True,
             seal=_by_frames,
             routes=(*_CHAT, "/completions", "/embeddings"),
+        ),
+        "chutes": Method(
+            name="chutes",
+            about="Chutes: whole bodies under ML-KEM-768, in both directions",
+            to="e2e_public_key",
+            both_ways=True,
+            seal=_by_kem,
+            routes=(),
         ),
     }
 )

@@ -108,10 +108,24 @@ class Request:
         declared = self.header(b"content-length")
         if len(declared) > len(str(limit)) or (declared.isdigit() and int(declared) > limit):
             raise HttpError.too_large(limit)
+        # As `asyncio.wait_for`, which before Python 3.12 makes a task of it.
+        task = asyncio.current_task()
+        late = False
+
+        def give_up() -> None:
+            """The body has not come in time."""
+            nonlocal late
+            late = task is not None and task.cancel()
+
+        clock = asyncio.get_running_loop().call_later(seconds, give_up)
         try:
-            return await asyncio.wait_for(self._read(limit), seconds)
-        except asyncio.TimeoutError:
+            return await self._read(limit)
+        except asyncio.CancelledError:
+            if not late or _uncancelled(task):
+                raise
             raise HttpError(408, "the request did not arrive in time", code="timeout") from None
+        finally:
+            clock.cancel()
 
     async def _read(self, limit: int) -> Body:
         digest = hashlib.sha256()
@@ -167,8 +181,8 @@ class Peer:
                 await asyncio.sleep(0)
         ours = self.gone and kind is not None and issubclass(kind, asyncio.CancelledError)
         task = asyncio.current_task()
-        if ours and task is not None and hasattr(task, "uncancel"):  # from Python 3.11
-            task.uncancel()
+        if ours:
+            _uncancelled(task)
         return ours
 
     async def _wait(self, work: asyncio.Task[Any] | None) -> None:
@@ -177,6 +191,13 @@ class Peer:
         self.gone = True
         if work is not None:
             work.cancel()
+
+
+def _uncancelled(task: asyncio.Task[Any] | None) -> int:
+    """Take back one cancellation; how many are left."""
+    if task is not None and hasattr(task, "uncancel"):  # from Python 3.11
+        return int(task.uncancel())
+    return 0
 
 
 def json_bytes(value: object) -> bytes:

@@ -69,7 +69,7 @@ class Exchange:
         self.certified = False
         self._hash = hashlib.sha256()
         self._head = b""
-        self._before = (self._hash, 0, self.events)
+        self._before: tuple[hashlib._Hash, int, int | None] = (self._hash, 0, None)
 
     @property
     def answered(self) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from teeverify.enclave.errors import HttpError
+
 if TYPE_CHECKING:
     from uvicorn.protocols.http.h11_impl import H11Protocol as _Protocol
 else:
@@ -16,26 +18,51 @@ else:
 __all__ = ["PatientProtocol"]
 
 _HEAD_SECONDS = 30.0
+_MAX_HEAD = 64 * 1024
+_MAX_REST = 32 * 1024 * 1024
+_REFUSED_SECONDS = 1.0
+_BUSY = HttpError(503, "the server has no room for another connection", code="busy").body()
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
+    b"connection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(_BUSY), _BUSY)
+)
 
 
 class PatientProtocol(_Protocol):
-    """Closes a connection on which no whole request head arrives in time.
+    """Closes a connection on which no whole request head arrives in time, or a very large one.
 
     The time runs from the connection's start, and again from the first byte of each further
-    request; uvicorn itself ends only those that say nothing between two requests.
+    request; uvicorn itself ends only those that say nothing between two requests, and one of its
+    readers bounds no head. Connections beyond ``limit_concurrency`` get 503 and are closed: uvicorn
+    counts them all, and where many come at once would then serve none.
     """
 
     _clock: asyncio.TimerHandle | None = None
+    _unread = 0
+    _refused = False
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 -- as in uvicorn
         """Begin to wait for the first request."""
         super().connection_made(transport)
-        self._wait()
+        most, self.limit_concurrency = self.limit_concurrency, None
+        if most is not None and len(self.connections) > most:
+            self._refused = True
+            self._clock = self.loop.call_later(_REFUSED_SECONDS, self._give_up)
+        else:
+            self._wait()
 
     def data_received(self, data: bytes) -> None:
         """Read, and wait on unless a request is being served."""
+        if self._refused:
+            self.transport.write(_FULL)
+            self._give_up()
+            return
         super().data_received(data)
-        self._wait()
+        self._unread = 0 if self._serving else self._unread + len(data)
+        if self._unread > (_MAX_HEAD if self._at_head else _MAX_REST):
+            self._give_up()
+        else:
+            self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more comes."""
@@ -45,6 +72,11 @@ class PatientProtocol(_Protocol):
     @property
     def _serving(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def _at_head(self) -> bool:
+        """Whether what comes now is no rest of a body that was refused before it was whole."""
+        return self.cycle is None or not self.cycle.more_body
 
     def _wait(self) -> None:
         if self._serving:
@@ -58,6 +90,6 @@ class PatientProtocol(_Protocol):
             self._clock = None
 
     def _give_up(self) -> None:
-        self._clock = None
+        self._stop()
         if not self._serving and not self.transport.is_closing():
             self.transport.close()

@@ -167,10 +167,7 @@ class Relay:
                     await send(_part(exchange.leaving_event(passed)))
                 elif len(end.held) > _MAX_ANSWER:
                     raise BrokenOff("the end of the stream is too large")
-            if not end.reached:
-                raise BrokenOff("the stream ended without its last event")
-            if RESERVED in end.held:
-                raise BrokenOff("it writes what only this server may")
+            _require_end(end)
             if end.failed:
                 if started:
                     await send(_part(exchange.leaving_event(_first_event(end.held))))
@@ -183,6 +180,13 @@ class Relay:
                 raise _as_http(error) from None
             raise Aborted(f"{exchange.upstream_id}: {error}") from None
         return partial(_finish, send, held + certificate.trailer, exchange, started=started)
+
+
+def _require_end(end: StreamEnd) -> None:
+    if not end.reached:
+        raise BrokenOff("the stream ended without its last event")
+    if RESERVED in end.held:
+        raise BrokenOff("it writes what only this server may")
 
 
 def _first_event(held: bytes) -> bytes:

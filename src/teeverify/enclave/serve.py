@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeAlias
@@ -24,6 +26,10 @@ _BACKLOG = 2048
 _MAX_PORT = 65535
 _KEEP_ALIVE_SECONDS = 30
 _LOOK_SECONDS = 0.1
+_SWITCH_SECONDS = 0.0005
+_DESCRIPTORS = 65_536
+_OWN_DESCRIPTORS = 32
+_COLLECT_AFTER = (10_000, 20, 20)
 _Step: TypeAlias = "Callable[[], Awaitable[None]]"
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- read, not bound to
 
@@ -54,11 +60,11 @@ def open_socket(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def url_of(listening: socket.socket) -> str:
+def url_of(listening: socket.socket, scheme: str = "http") -> str:
     """The base URL at which a client of this machine reaches a socket, with ``/v1``."""
     host, port = listening.getsockname()[:2]
     host = _ANYWHERE.get(host, host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/v1"
 
 
 class _Server(uvicorn.Server):
@@ -92,6 +98,7 @@ class _Server(uvicorn.Server):
             await _in_turn(self._stop)
             raise
         await super().startup(sockets)
+        _settle()
         self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -110,7 +117,7 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def run(
+def run(  # noqa: PLR0913 -- each by name
     application: Application,
     listening: socket.socket,
     *,
@@ -118,6 +125,7 @@ def run(
     stop: Sequence[_Step],
     ready: Callable[[], None],
     drain: int,
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; then let running answers end.
 
@@ -128,6 +136,7 @@ def run(
         stop: Awaited in turn after the last one, and where the start fails.
         ready: Called once requests are answered.
         drain: For how many seconds running answers may go on.
+        tls: What TLS is spoken with; without it, plain HTTP.
     """
     config = uvicorn.Config(
         application,
@@ -141,8 +150,44 @@ def run(
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=drain,
         backlog=_BACKLOG,
+        limit_concurrency=_most_connections(),
     )
+    config.load()
+    config.ssl = tls  # by argument it takes files only, in the oldest version that we support
     _Server(config, start, stop, ready).run(sockets=[listening])
+
+
+def _most_connections() -> int | None:
+    """How many connections are taken, for the descriptors that there are: two are needed for each.
+
+    Who comes beyond them gets 503, so that those for whom there is room are served to the end.
+    """
+    try:
+        import resource  # noqa: PLC0415 -- not on Windows
+    except ImportError:
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    most = _DESCRIPTORS if hard == unlimited else min(hard, _DESCRIPTORS)
+    if soft not in (unlimited, most) and soft < most:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+    most = most if soft == unlimited else soft
+    return max((most - _OWN_DESCRIPTORS) // 2, 2)
+
+
+def _settle() -> None:
+    """Keep the collector and other threads from holding up the event loop.
+
+    What was loaded stays, so no collection need visit it; and a request leaves hundreds of objects
+    but hardly a cycle. A thread that computes, such as for a report, gives the loop its turn soon.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.collect()  # counts what is left, so that full collections come in time
+    gc.set_threshold(*_COLLECT_AFTER)
+    sys.setswitchinterval(_SWITCH_SECONDS)
 
 
 async def _in_turn(steps: Sequence[_Step]) -> None:

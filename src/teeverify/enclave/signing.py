@@ -81,6 +81,10 @@ class Notary:
         named = [one for one in self._dialects if one.marker and exchange.header(one.marker)]
         return named or [one for one in self._dialects if not one.marker] or self._dialects
 
+    def _says_everything(self, exchange: Exchange) -> bool:
+        """Whether a dialect is asked that signs errors and broken answers too."""
+        return any(one.marker for one in self._asked(exchange))
+
     def admit(self, exchange: Exchange) -> None:
         """Look at a request's head, before anything else is done.
 
@@ -96,6 +100,8 @@ class Notary:
 
     async def certify_error(self, exchange: Exchange) -> tuple[Header, ...]:
         """Sign an error of our own, where a dialect does; it leaves in any case."""
+        if not self._says_everything(exchange):
+            return ()
         try:
             return (await self.certify(exchange)).headers
         except HttpError:
@@ -103,6 +109,8 @@ class Notary:
 
     async def certify_abort(self, exchange: Exchange) -> None:
         """Say of an answer that broke off that it did, where a dialect does."""
+        if not self._says_everything(exchange):
+            return
         try:
             await self.certify(exchange)
         except HttpError as error:

@@ -1,7 +1,8 @@
 """Where signatures wait to be fetched: SQLite, written once, read until their time is up.
 
-One thread owns the database. Writes that arrive together are committed together, so that a hundred
-streams that end at once cost one ``fsync``.
+One thread owns the database. What is asked in one turn of the event loop is handed to it at once,
+stored by one statement and answered at once, so that a hundred streams that end together cost one
+``fsync``, one change of threads, and one way back.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -23,6 +23,7 @@ from teeverify.errors import ConfigurationError
 __all__ = ["AlreadyStored", "SignatureRecord", "SignatureStore", "SqliteStore", "StoreError"]
 
 Row: TypeAlias = "tuple[str | bytes | int, ...]"
+Outcome: TypeAlias = "Row | StoreError | None"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
@@ -42,6 +43,9 @@ _OPENING = (
     "SELECT id, kind, body, stored_at FROM records LIMIT 1",
 )
 _INSERT = "INSERT INTO records VALUES (?, ?, ?, ?)"
+_ONE_MORE = ", (?, ?, ?, ?)"
+# SQLite before 3.32 takes 999 values in a statement.
+_MAX_ROWS = 240
 _SELECT = "SELECT body FROM records WHERE id = ? AND kind = ? AND stored_at > ?"
 _DELETE = "DELETE FROM records WHERE id = ?"
 _OLD = " WHERE stored_at <= ?"
@@ -128,12 +132,13 @@ class SignatureStore(Protocol):
 class _Job:
     """One statement for the thread, and where its outcome goes."""
 
+    __slots__ = ("done", "loop", "rows", "statement")
+
     def __init__(self, statement: str, rows: tuple[Row, ...]) -> None:
         self.statement = statement
         self.rows = rows
-        self.done: Future[Row | None] = Future()
-        # From here on it cannot be cancelled, so that the thread can always say what came of it.
-        self.done.set_running_or_notify_cancel()
+        self.loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[Row | None] = self.loop.create_future()
 
 
 class SqliteStore:
@@ -161,7 +166,10 @@ class SqliteStore:
         self._purged_at = 0
         self._recount = False
         self._broken: str | None = None
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._waiting: list[_Job] = []
+        self._closed = False
+        self._lock = threading.Lock()  # of these two: it may be closed from another thread
+        self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._database = _open(path)
         self._used = self._size()
         self._thread = threading.Thread(target=self._work, name="signature store", daemon=True)
@@ -205,18 +213,30 @@ class SqliteStore:
 
     def close(self) -> None:
         """Finish what was asked, and close."""
-        if self._thread.is_alive():
-            self._jobs.put(None)
-            self._thread.join()
+        self._hand_over(last=True)
+        self._thread.join()
 
     async def _do(self, statement: str, *rows: Row) -> Row | None:
         """Have one statement done for some rows; give the first row that it finds."""
-        if not self._thread.is_alive():
-            raise StoreError("the store is closed")
         job = _Job(statement, rows)
-        self._jobs.put(job)
-        # Shielded: what was begun is finished, also when the one who asked is gone.
-        return await asyncio.shield(asyncio.wrap_future(job.done))
+        with self._lock:
+            if self._closed:
+                raise StoreError("the store is closed")
+            if not self._waiting:
+                job.loop.call_soon(self._hand_over)
+            self._waiting.append(job)
+        # What was begun is finished, also when the one who asked is gone.
+        return await job.done
+
+    def _hand_over(self, *, last: bool = False) -> None:
+        """Give the thread all that was asked since the last time."""
+        with self._lock:
+            if self._waiting:
+                self._jobs.put(self._waiting)
+                self._waiting = []
+            if last and not self._closed:
+                self._closed = True
+                self._jobs.put(None)
 
     def _work(self) -> None:
         with contextlib.closing(self._database):
@@ -226,22 +246,24 @@ class SqliteStore:
                 if last:
                     return
 
-    def _batch(self, first: _Job) -> tuple[list[_Job], bool]:
+    def _batch(self, first: list[_Job]) -> tuple[list[_Job], bool]:
         """Everything that waits now, in order, and whether the store is to close after it."""
-        batch = [first]
+        batch = list(first)
         with contextlib.suppress(queue.Empty):
             while len(batch) < _MAX_BATCH:
-                job = self._jobs.get_nowait()
-                if job is None:
+                jobs = self._jobs.get_nowait()
+                if jobs is None:
                     return batch, True
-                batch.append(job)
+                batch += jobs
         return batch, False
 
     def _commit(self, batch: list[_Job]) -> None:
         """Do the jobs in one transaction; each fails alone, but a failed commit fails all."""
+        outcomes: list[Outcome] = []
         try:
             self._database.execute("BEGIN IMMEDIATE")
-            outcomes = [_attempt(self._database, job) for job in batch]
+            for jobs in _together(batch):
+                outcomes += _attempt_all(self._database, jobs)
             self._purge()
             self._database.execute("COMMIT")
             if any(job.statement in _WRITES for job in batch):
@@ -250,15 +272,14 @@ class SqliteStore:
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
             self._broken = str(error)
-            outcomes = [StoreError(str(error))] * len(batch)
+            outcomes = [StoreError(str(error)) for _ in batch]
         self._count(batch, outcomes)
-        for job, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, StoreError):
-                job.done.set_exception(outcome)
-            else:
-                job.done.set_result(outcome)
+        done = list(zip(batch, outcomes, strict=True))
+        for loop in {job.loop for job in batch}:
+            with contextlib.suppress(RuntimeError):  # it is closed: nobody waits
+                loop.call_soon_threadsafe(_tell, [each for each in done if each[0].loop is loop])
 
-    def _count(self, batch: list[_Job], outcomes: Sequence[object]) -> None:
+    def _count(self, batch: list[_Job], outcomes: Sequence[Outcome]) -> None:
         """Keep count of what is used."""
         for job, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, StoreError):
@@ -290,7 +311,47 @@ def _size_of(row: Row) -> int:
     return _ROW_BYTES + sum(len(value) for value in row if isinstance(value, bytes))
 
 
-def _attempt(database: sqlite3.Connection, job: _Job) -> Row | StoreError | None:
+def _tell(done: Sequence[tuple[_Job, Outcome]]) -> None:
+    """Say what came of some jobs, in the event loop in which they were asked for."""
+    for job, outcome in done:
+        if job.done.done():  # who asked is gone
+            continue
+        if isinstance(outcome, StoreError):
+            job.done.set_exception(outcome)
+        else:
+            job.done.set_result(outcome)
+
+
+def _together(batch: Sequence[_Job]) -> Iterator[list[_Job]]:
+    """The jobs in their order; those that one statement can do are in one list."""
+    group: list[_Job] = []
+    rows = 0
+    for job in batch:
+        rows += len(job.rows)
+        if group and (
+            job.statement != _INSERT or group[0].statement != _INSERT or rows > _MAX_ROWS
+        ):
+            yield group
+            group, rows = [], len(job.rows)
+        group.append(job)
+    yield group
+
+
+def _attempt_all(database: sqlite3.Connection, jobs: Sequence[_Job]) -> list[Outcome]:
+    """Do jobs together where that can be, else one by one.
+
+    Every statement lets another thread run, and then waits for its turn.
+    """
+    rows = [row for job in jobs for row in job.rows]
+    if jobs[0].statement == _INSERT and 0 < len(rows) <= _MAX_ROWS:
+        values = [value for row in rows for value in row]
+        with contextlib.suppress(sqlite3.IntegrityError):  # which undoes the statement
+            database.execute(_INSERT + _ONE_MORE * (len(rows) - 1), values)
+            return [None] * len(jobs)
+    return [_attempt(database, job) for job in jobs]
+
+
+def _attempt(database: sqlite3.Connection, job: _Job) -> Outcome:
     """Do one job, wholly or not at all; what goes wrong with the disk is raised."""
     found: Row | None = None
     database.execute("SAVEPOINT job")

@@ -47,11 +47,12 @@ class Reader:
         Raises:
             MalformedEvidence: Fewer bytes are left.
         """
-        if size < 0 or size > self.remaining:
-            raise self.error("truncated", field, need=size, have=self.remaining)
         start = self._position
-        self._position += size
-        return self._data[start : self._position]
+        end = start + size
+        if size < 0 or end > len(self._data):
+            raise self.error("truncated", field, need=size, have=self.remaining)
+        self._position = end
+        return self._data[start:end]
 
     def integer(self, size: int, field: str) -> int:
         """Take an unsigned little-endian integer of ``size`` bytes.

@@ -15,7 +15,15 @@ from typing import Any, NoReturn
 
 from teeverify.errors import MalformedEvidence
 
-__all__ = ["base64_bytes", "decimal_int", "hex_bytes", "json_members", "json_value", "utf8_text"]
+__all__ = [
+    "any_base64_bytes",
+    "base64_bytes",
+    "decimal_int",
+    "hex_bytes",
+    "json_members",
+    "json_value",
+    "utf8_text",
+]
 
 MAX_JSON_BYTES = 4 * 1024 * 1024
 MAX_JSON_DEPTH = 32
@@ -27,7 +35,6 @@ _DECIMAL = re.compile(r"0|[1-9][0-9]{0,38}")
 # where a match can fail, every quote inside would be tried as a new beginning (quadratic time).
 _JSON_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _JSON_BRACKET = re.compile(rb"[\[\]{}]")
-_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _NO_BRACKETS_OR_QUOTES = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 # Deleted before quotes are looked for: all but structure, backslashes, and what JSON lets follow
 # one. (Where another character follows, the parser stops, so what is behind it is never read.)
@@ -123,6 +130,26 @@ def base64_bytes(
     return data
 
 
+def any_base64_bytes(text: str, *, field: str, id: str) -> bytes:
+    """Decode base64 or base64url, padded or not, for forms whose writers differ.
+
+    Args:
+        text: The value to decode.
+        field: Dotted name for the error.
+        id: Check id for the error.
+
+    Raises:
+        MalformedEvidence: Both alphabets in one text, wrong padding, or see :func:`base64_bytes`.
+    """
+    bare = text.rstrip("=")
+    padded = bare + "=" * (-len(bare) % 4)
+    if text not in (bare, padded):
+        _fail(field, id, "not base64", text)
+    if "+" in bare or "/" in bare:
+        return base64_bytes(padded, field=field, id=id)
+    return base64_bytes(bare, field=field, id=id, url=True)
+
+
 def _standard_base64(text: str, field: str, id: str) -> str:
     """The same in the standard alphabet, padded."""
     if not _BASE64URL.fullmatch(text) or len(text) % 4 == 1:
@@ -179,9 +206,9 @@ def json_value(
         MalformedEvidence: Too large, too deep, not JSON, a key twice, ``NaN`` or an infinity, a
             number of more than 40 characters, or a lone surrogate.
     """
-    text, outline = _checked_text(raw, field, id, max_bytes, max_depth)
+    text, outline, brackets = _checked_text(raw, field, id, max_bytes, max_depth)
     try:
-        value = _decoder(text).decode(text)
+        value = _decoder(text, brackets).decode(text)
     except _UnwantedError as error:
         _fail(field, id, error.problem, error.got)
     except ValueError as error:
@@ -209,10 +236,10 @@ def json_members(raw: bytes | str, *, field: str, id: str) -> dict[str, bytes]:
     Raises:
         MalformedEvidence: As :func:`json_value`, or the text is not an object.
     """
-    text, _ = _checked_text(raw, field, id, MAX_JSON_BYTES, MAX_JSON_DEPTH)
+    text, _, brackets = _checked_text(raw, field, id, MAX_JSON_BYTES, MAX_JSON_DEPTH)
     if not isinstance(json_value(raw, field=field, id=id), dict):
         _fail(field, id, "not a JSON object")
-    decoder = _decoder(text)
+    decoder = _decoder(text, brackets)
     members: dict[str, bytes] = {}
     position = _skip(text, text.index("{") + 1)
     while text[position] != "}":
@@ -234,8 +261,11 @@ def _skip(text: str, position: int) -> int:
 
 def _checked_text(
     raw: bytes | str, field: str, id: str, max_bytes: int, max_depth: int
-) -> tuple[str, bytes]:
-    """Apply the caps that must hold before a parser sees the text; give it with its outline."""
+) -> tuple[str, bytes, bytes]:
+    """Apply the caps that must hold before a parser sees the text.
+
+    Give the text, its outline, and its brackets outside of strings.
+    """
     try:
         data = raw.encode("utf-8") if isinstance(raw, str) else bytes(raw)
     except UnicodeEncodeError:
@@ -249,15 +279,15 @@ def _checked_text(
             have=len(data),
         )
     outline = data.translate(None, _NO_OUTLINE)
-    _check_depth(data, outline, field, id, max_depth)
-    if isinstance(raw, str) and not raw.startswith("\ufeff"):
-        return raw, outline
-    return utf8_text(data, field=field, id=id), outline
-
-
-def _check_depth(data: bytes, outline: bytes, field: str, id: str, max_depth: int) -> None:
-    """Refuse deep nesting before a parser that recurses sees the text."""
     brackets = _brackets(outline)
+    _check_depth(data, brackets, field, id, max_depth)
+    if isinstance(raw, str) and not raw.startswith("\ufeff"):
+        return raw, outline, brackets
+    return utf8_text(data, field=field, id=id), outline, brackets
+
+
+def _check_depth(data: bytes, brackets: bytes, field: str, id: str, max_depth: int) -> None:
+    """Refuse deep nesting before a parser that recurses sees the text."""
     # One round takes one or two levels away; what is not gone by then is counted.
     for _ in range(max_depth // 2):
         if not brackets:
@@ -283,9 +313,7 @@ def _brackets(outline: bytes) -> bytes:
     # A string without brackets is now two quotes, side by side. Where one has some, a quote is left
     # over: then every second piece between quotes is outside of all strings.
     brackets = outline.translate(None, _NO_BRACKETS_OR_QUOTES).replace(b'""', b"")
-    if b'"' in brackets:
-        return b"".join(outline.split(b'"')[::2]).translate(None, _NO_BRACKETS)
-    return brackets
+    return b"".join(brackets.split(b'"')[::2]) if b'"' in brackets else brackets
 
 
 class _UnwantedError(ValueError):
@@ -335,7 +363,9 @@ _DECODER, _DECODER_OF_LONG = (
 )
 
 
-def _decoder(text: str) -> json.JSONDecoder:
+def _decoder(text: str, brackets: bytes) -> json.JSONDecoder:
     """A decoder that refuses what Python's default lets through."""
+    if brackets == b"{}":
+        return _DECODER_OF_LONG  # one object of no lists: no row of numbers
     numbers = ("," + text).encode("utf-8", "replace").translate(_NUMBERS)
     return _DECODER_OF_LONG if _LONG_NUMBER in numbers else _DECODER

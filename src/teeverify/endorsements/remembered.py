@@ -55,9 +55,10 @@ class Remembering:
         """
         known = self._verified.get(key)
         if known is not None and known.not_before <= at <= known.not_after:
+            self._verified[key] = self._verified.pop(key, known)  # the last one to be forgotten
             return cast("Dated[T]", known)
         fresh = verify()
-        if len(self._verified) >= _MAX_REMEMBERED:
-            self._verified.clear()
         self._verified[key] = cast("Dated[object]", fresh)
+        for oldest in tuple(self._verified)[:-_MAX_REMEMBERED]:
+            self._verified.pop(oldest, None)
         return fresh

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from teeverify.encoding.fields import JsonObject
 from teeverify.encoding.strict import base64_bytes, hex_bytes, json_value
 from teeverify.errors import MalformedEvidence
+from teeverify.nvidia.cmw import is_collection, read_collection
 from teeverify.nvidia.spdm import ID, MAX_REPORT_BYTES, SpdmReport, parse_report
 
 __all__ = ["DeviceEvidence", "Evidence", "Hints", "RawEvidence", "parse_evidence"]
@@ -83,9 +84,9 @@ def parse_evidence(raw: RawEvidence, *, tolerate_trailing_nul: bool = False) -> 
 
     Taken are NVIDIA's JSON list of ``{evidence, certificate, arch...}``; an object that holds such
     a list as ``evidence_list`` (vLLM's ``nvidia_payload``), ``device_evidence_list`` or
-    ``evidences``; either of them as JSON text, and that text once more inside a JSON string. The
-    report may be base64, hex, base64 of hex, or hex with ``\x`` before each byte; the certificates
-    PEM or base64 of PEM.
+    ``evidences``; NVIDIA's collection of Conceptual Message Wrappers; each of them as JSON text,
+    and that text once more inside a JSON string. The report may be base64, hex, base64 of hex, or
+    hex with ``\x`` before each byte; the certificates PEM or base64 of PEM.
 
     Args:
         raw: JSON as bytes or text, or what a strict JSON decoder made of it.
@@ -117,6 +118,8 @@ def _entries(raw: object) -> tuple[JsonObject | None, Sequence[object]]:
     if isinstance(value, list | tuple):
         return None, value
     wrapper = JsonObject(value, path="gpu", id=ID)
+    if is_collection(value):
+        return None, read_collection(wrapper)
     found = [name for name in _LISTS if name in wrapper]
     if len(found) != 1:
         raise MalformedEvidence(

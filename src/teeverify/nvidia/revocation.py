@@ -11,6 +11,7 @@ from dataclasses import InitVar, dataclass
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
+from typing import TypeAlias
 
 from teeverify.clock import parse_time
 from teeverify.crypto.certificates import Certificate
@@ -35,6 +36,7 @@ PRESENT = "ocsp.present"
 CRL = "gpu.crl"
 _SHOWN = 4
 _SEAL = Seal("nvidia.verify_revocation")
+_Answer: TypeAlias = "tuple[bytes, OcspResponse]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +124,8 @@ def verify_revocation(
     moment = parse_time(at)
     if not devices or not all(isinstance(device, DeviceClaims) for device in devices):
         raise ConfigurationError("devices are nvidia.DeviceClaims", id="usage.evidence")
-    answers = _answers(responses, Remembering() if memory is None else memory, moment)
+    kept = Remembering() if memory is None else memory
+    answers = _answers(responses, kept, moment)
     asked = certificates_to_ask(devices, measurements)
     chosen = [(pair, _newest(answers, *pair, moment)) for pair in asked]
     missing = [f"{pair[0].common_name!a}" for pair, answer in chosen if answer is None]
@@ -135,7 +138,7 @@ def verify_revocation(
             want=f"{', '.join(missing[:_SHOWN])}{more}",
             hint="Ask NVIDIA's OCSP responder, and pass --endorsements DIR.",
         )
-    found = [_status(answer, *pair, moment) for pair, answer in chosen if answer is not None]
+    found = [_status(answer, *pair, kept, moment) for pair, answer in chosen if answer is not None]
     return RevocationClaims(
         certificates=tuple(found),
         signers_included=measurements is not None,
@@ -145,13 +148,13 @@ def verify_revocation(
     )
 
 
-def _answers(responses: Iterable[bytes], memory: Remembering, at: datetime) -> list[OcspResponse]:
-    """Read the answers; an error of the responder is none."""
+def _answers(responses: Iterable[bytes], memory: Remembering, at: datetime) -> list[_Answer]:
+    """Read the answers, each once; an error of the responder is none."""
     found = [
-        memory.remember(("nvidia.ocsp", raw), at, partial(_parsed, raw, index)).value
-        for index, raw in enumerate(responses)
+        (raw, memory.remember(("nvidia.ocsp", raw), at, partial(_parsed, raw, index)).value)
+        for index, raw in enumerate(dict.fromkeys(responses))
     ]
-    return [answer for answer in found if answer is not None]
+    return [(raw, answer) for raw, answer in found if answer is not None]
 
 
 def _parsed(raw: bytes, index: int) -> Dated[OcspResponse | None]:
@@ -162,28 +165,47 @@ def _parsed(raw: bytes, index: int) -> Dated[OcspResponse | None]:
 
 
 def _newest(
-    answers: Sequence[OcspResponse], certificate: Certificate, issuer: Certificate, at: datetime
-) -> OcspResponse | None:
+    answers: Sequence[_Answer], certificate: Certificate, issuer: Certificate, at: datetime
+) -> _Answer | None:
     """The answer that counts; one of the future only where there is no other."""
     about = [
         (status.this_update <= at, status.this_update, index)
-        for index, answer in enumerate(answers)
+        for index, (_, answer) in enumerate(answers)
         if (status := answer.about(certificate, issuer)) is not None
     ]
     return answers[max(about)[-1]] if about else None
 
 
 def _status(
-    answer: OcspResponse, certificate: Certificate, issuer: Certificate, at: datetime
+    answer: _Answer,
+    certificate: Certificate,
+    issuer: Certificate,
+    memory: Remembering,
+    at: datetime,
 ) -> CertificateStatus:
-    status = verify_ocsp(answer, certificate, issuer, at=at)
-    until = status.this_update + MAX_AGE
-    return CertificateStatus(
-        common_name=certificate.common_name,
-        serial=certificate.serial,
-        this_update=status.this_update,
-        until=min(until, status.next_update or until),
-    )
+    """Verify an answer, or know that it was: whatever has dates in it is looked at again."""
+    raw, response = answer
+
+    def verify() -> Dated[CertificateStatus]:
+        status = verify_ocsp(response, certificate, issuer, at=at)
+        until = status.this_update + MAX_AGE
+        until = min(until, status.next_update or until)
+        found = CertificateStatus(
+            common_name=certificate.common_name,
+            serial=certificate.serial,
+            this_update=status.this_update,
+            until=until,
+        )
+        # Those of a delegate whom the answer names: what it does not use only shortens the span.
+        sent = response.certificates
+        return Dated(
+            found,
+            not_before=max([status.this_update, *(one.not_before for one in sent)]),
+            not_after=min([until, *(one.not_after for one in sent)]),
+        )
+
+    key = ("nvidia.ocsp-status", raw, certificate.der, issuer.der)
+    return memory.remember(key, at, verify).value
 
 
 def verify_crls(

@@ -177,6 +177,7 @@ CHUTES = Dialect(
     "made of the key",
     beside={"instances": _INSTANCES},
     questions=_ask,
+    encryption="chutes",
     form=None,
     proves=(
         "that the encryption key and the TLS key of an instance are held by a genuine VM",

@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 ID = "report"
+_ENDORSEMENTS = "report.endorsements"
 _MOST_NODES = 64
 PROXY_PROVES = (
     "that a genuine TDX machine with genuine NVIDIA GPUs holds the signing key, now",
@@ -97,7 +98,7 @@ def read_flat_report(
         public_key=_public_key(report, key),
         tls_spki_sha256=report.hex("tls_cert_fingerprint", 32) if tls else None,
         peer_spki_sha256=peer_spki_sha256,
-        event_log=report.raw("event_log"),
+        event_log=_event_log(report),
         app_compose=_app_compose(info),
         gpus=report.raw("nvidia_payload"),
         model_names=names + extra_names,
@@ -126,6 +127,21 @@ def _public_key(report: JsonObject, key: SigningKey) -> bytes | None:
     data = report.hex("signing_public_key", prefix=True)
     point = data.removeprefix(_UNCOMPRESSED_POINT) if len(data) == _POINT_BYTES + 1 else data
     return point if len(point) == _POINT_BYTES else report.hex("signing_public_key", _POINT_BYTES)
+
+
+def _event_log(report: JsonObject) -> object:
+    """The log, which proves itself; Phala's gateway has it beside the quote of ``aci/1`` alone.
+
+    That gateway (Dstack-TEE's private-ai-gateway, since 2026-07) answers in two forms at once: flat
+    as its predecessors did, and its own.
+    """
+    if "event_log" in report:
+        return report.raw("event_log")
+    attestation = report.raw("attestation")
+    evidence = attestation.get("evidence") if isinstance(attestation, dict) else None
+    if not isinstance(evidence, dict) or evidence.get("quote") != report.raw("intel_quote"):
+        return None
+    return evidence.get("event_log")
 
 
 def _app_compose(info: JsonObject | None) -> str | None:
@@ -231,13 +247,18 @@ def read_enclosed(body: bytes) -> Enclosed:
     Raises:
         MalformedEvidence: A member has another form.
     """
-    report = JsonObject.parse(body, path="report", id=ID)
+    report = json_members(body, field="report", id=ID)
     if "endorsements" not in report:
         return Enclosed()
-    given = report.object("endorsements")
-    of_nvidia = [read(given.object(name)) for name, read in _OF_NVIDIA.items() if name in given]
+    # Cut out as text: it holds signed documents.
+    given = json_members(report["endorsements"], field=_ENDORSEMENTS, id=ID)
+    of_nvidia = [
+        read(JsonObject.parse(given[name], path=f"{_ENDORSEMENTS}.{name}", id=ID))
+        for name, read in _OF_NVIDIA.items()
+        if name in given
+    ]
     return Enclosed(
-        tdx=_collateral(body) if "tdx" in given else None,
+        tdx=tdx.Endorsements.load(given["tdx"]) if "tdx" in given else None,
         nvidia=nvidia.Endorsements.union(*of_nvidia) if of_nvidia else None,
     )
 
@@ -265,12 +286,6 @@ _OF_NVIDIA: Mapping[str, Callable[[JsonObject], nvidia.Endorsements]] = {
     "nvidia": _signed_by_nvidia,
     "nras": _said_by_nras,
 }
-
-
-def _collateral(body: bytes) -> tdx.Endorsements:
-    """From the exact text: it holds signed documents."""
-    given = json_members(body, field="report", id=ID)["endorsements"]
-    return tdx.Endorsements.load(json_members(given, field="report.endorsements", id=ID)["tdx"])
 
 
 DSTACK = Dialect(

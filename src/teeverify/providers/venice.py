@@ -1,4 +1,4 @@
-"""Venice: a NEAR model node's report, with Venice's own words around it.
+"""Venice: a NEAR model node's report, or a Phala gateway's, with Venice's own words around it.
 
 ``verified`` and ``server_verification`` are Venice's opinion of the report: never read.
 """

@@ -14,7 +14,7 @@ from teeverify.clock import show_time
 from teeverify.encoding.strict import base64_bytes
 from teeverify.errors import MalformedEvidence
 from teeverify.render.escape import printable
-from teeverify.render.words import FANCY, claim_state, finding_state, verdict_state
+from teeverify.render.words import FANCY, claim_state, ends, finding_state, verdict_state
 
 __all__ = ["embedded_receipt", "is_report", "render_card", "render_report"]
 
@@ -22,6 +22,7 @@ _ID = "receipt"
 _MOST_TEXT = 2000
 _MARK = 'id="teeverify-receipt" download="receipt.json" href="data:application/json;base64,'
 _EMBEDDED = re.compile(re.escape(_MARK.encode("ascii")) + rb'([A-Za-z0-9+/=]{0,8000000})"')
+_ANY_LINK = re.compile(rb"href[\s=\"']{1,9}data:", re.IGNORECASE)
 _WORDS = {
     "good": "verified",
     "warned": "with reservations",
@@ -117,12 +118,13 @@ def embedded_receipt(raw: bytes) -> bytes:
         MalformedEvidence: There is none, or more than one.
     """
     found = _EMBEDDED.findall(raw)
-    if len(found) != 1:
+    links = len(_ANY_LINK.findall(raw))  # one in another spelling is what a reader would open
+    if len(found) != 1 or links > 1:
         raise MalformedEvidence(
             "the page holds no receipt" if not found else "the page holds several receipts",
             id=_ID,
             field="report",
-            got=f"{len(found)} receipts",
+            got=f"{max(len(found), links)} receipts",
             want="exactly one, as --html writes it",
         )
     return base64_bytes(found[0].decode("ascii"), field="report.receipt", id=_ID)
@@ -146,7 +148,7 @@ def _title(result: AttestationResult, words: str) -> str:
 
 def _when(result: AttestationResult) -> str:
     parts = [f"As of {show_time(result.as_of)}"]
-    if result.satisfied and result.expires_at is not None:
+    if result.satisfied and result.expires_at is not None and ends(result.expires_at):
         parts.append(f"valid until {show_time(result.expires_at)}")
     kept = "" if result.receipt is None else f"<br>{_text(result.receipt.sentence)}"
     policy = f"policy {_text(result.policy.name)}, <code>{_text(result.policy.hash)}</code>"

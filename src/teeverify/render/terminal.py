@@ -11,7 +11,7 @@ from teeverify.clock import show_time
 from teeverify.encoding.checks import Check, Problem
 from teeverify.errors import EXIT_UNDECIDED, EXIT_WRONG
 from teeverify.render.escape import printable
-from teeverify.render.words import FANCY, PLAIN, claim_state, finding_state
+from teeverify.render.words import FANCY, PLAIN, claim_state, ends, finding_state
 
 __all__ = [
     "render_check",
@@ -56,7 +56,7 @@ def wrap(text: str) -> list[str]:
 
 def _dates(result: AttestationResult) -> list[str]:
     until = ""
-    if result.satisfied and result.expires_at is not None:
+    if result.satisfied and result.expires_at is not None and ends(result.expires_at):
         until = f", valid until {show_time(result.expires_at)}"
     policy = f"policy {printable(result.policy.name)} {result.policy.hash[:12]}"
     lines = [f"As of {show_time(result.as_of)}{until}; {policy}."]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from teeverify.appraisal import AttestationResult, Finding, Outcome, Severity
 from teeverify.appraisal.result import Claim
 
-__all__ = ["FANCY", "PLAIN", "claim_state", "finding_state", "verdict_state"]
+__all__ = ["FANCY", "PLAIN", "claim_state", "ends", "finding_state", "verdict_state"]
+
+# The year by which certificates say that they have no end (RFC 5280 section 4.1.2.5).
+_NO_END = 9999
 
 FANCY = {"good": "✔", "asserted": "~", "warned": "!", "bad": "✘", "none": "-"}
 PLAIN = {"good": "OK", "asserted": "~", "warned": "!", "bad": "XX", "none": "-"}
@@ -38,3 +42,8 @@ def finding_state(finding: Finding) -> str:
     """The state of a finding."""
     state = _OF_OUTCOME[finding.outcome]
     return "warned" if state == "good" and finding.severity is Severity.WARNS else state
+
+
+def ends(moment: datetime) -> bool:
+    """Whether that a verdict ends then says anything: certificates without an end name a year."""
+    return moment.year < _NO_END

@@ -12,7 +12,7 @@ from teeverify.appraisal.answer import SignedAnswer
 from teeverify.appraisal.observation import Observation
 from teeverify.encoding.strict import json_value
 from teeverify.errors import MalformedEvidence, ResponseNotVerified, TeeVerifyError
-from teeverify.responses.body import read_body, requested_model
+from teeverify.responses.body import Body, read_body, requested_model
 from teeverify.responses.form import Context, Form, Given, complete, mismatch, request_hash
 from teeverify.responses.signed_text import (
     NO_KEYS,
@@ -26,13 +26,15 @@ from teeverify.responses.signed_text import (
 __all__ = ["PHALA_TEXT", "TEXT", "ZEROG_TEXT", "examine_answer"]
 
 
-def examine_answer(
+def examine_answer(  # noqa: PLR0913 -- an exchange in all its parts
     *,
     signature: bytes | str | None,
     answer: bytes | None,
     request: bytes | None,
     form: Form | None = None,
     keys: KnownKeys = NO_KEYS,
+    body: Body | None = None,
+    model: str | None = None,
     context: Context | None = None,
 ) -> SignedAnswer:
     """Examine a signature, the answer's exact bytes, and the request's.
@@ -43,6 +45,8 @@ def examine_answer(
         request: The request's bytes exactly as sent.
         form: The dialect's form of signed answers; :data:`TEXT` unless given.
         keys: Public keys that are known already, so that none need be recovered.
+        body: What ``read_body`` found in this answer, where it was read already.
+        model: What ``requested_model`` found in this request, where it was read already.
         context: What else is known of the exchange, for forms that sign it.
 
     Returns:
@@ -53,6 +57,8 @@ def examine_answer(
         answer=answer,
         request=request,
         keys=keys,
+        body=body,
+        model=model,
         context=context or Context(),
     )
     return (form or TEXT).examine(given)
@@ -68,7 +74,9 @@ def _examine(
         read: Reads the route's answer.
         also: Name of the serialisation that this dialect signs in place of what it sends, if any.
     """
-    model = requested_model(given.request) if given.request is not None else None
+    model = given.model
+    if model is None and given.request is not None:
+        model = requested_model(given.request)
     if given.signature is None:
         error = ResponseNotVerified(
             "no signature covers this answer",
@@ -90,7 +98,9 @@ def _examine(
         )
     signed_form = _serialised_as_signed(signed, given.answer) if also else None
     answer = given.answer if signed_form is None else signed_form
-    body = read_body(answer) if answer is not None else None
+    body = given.body
+    if answer is not None and (body is None or signed_form is not None):
+        body = read_body(answer)
     observations = (
         Observation.proven(
             "answer.signature",

@@ -70,6 +70,8 @@ class Given:
         answer: The answer's bytes exactly as received.
         request: The request's bytes exactly as sent.
         keys: Public keys that are known, by the name under which they sign (``known_keys``).
+        body: What the answer says of itself, where it was read already.
+        model: The model that the request names, where it was read already.
         context: What else is known of it.
     """
 
@@ -77,6 +79,8 @@ class Given:
     answer: bytes | None
     request: bytes | None
     keys: KnownKeys = field(default_factory=lambda: NO_KEYS)
+    body: Body | None = None
+    model: str | None = None
     context: Context = field(default_factory=Context)
 
 

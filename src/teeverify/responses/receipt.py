@@ -104,6 +104,11 @@ class Challenge:
     beacon: bytes | None = None
     beacon_source: str | None = None
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the request must carry, in dialects whose answers name the challenge."""
+        return {} if self.challenge is None else {"Teeverify-Challenge": self.challenge.hex()}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptFile:
@@ -119,6 +124,7 @@ class ReceiptFile:
         attested_at: When the evidence arrived.
         report: The report's exact bytes.
         peer_spki_sha256: Fingerprint of the TLS key on the connection on which it came.
+        beside: The answers of further routes that belong to the report, by the dialect's names.
         tdx: Intel's collateral beside the report, each in dcap-qvl's JSON form.
         snp: AMD's certificates and lists beside it, each in DER.
         nras: Answers of NVIDIA's service beside the report.
@@ -146,6 +152,7 @@ class ReceiptFile:
     attested_at: datetime
     report: bytes
     peer_spki_sha256: bytes | None = None
+    beside: Mapping[str, bytes] = field(default_factory=dict)
     tdx: tuple[bytes, ...] = ()
     snp: tuple[bytes, ...] = ()
     nras: tuple[bytes, ...] = ()
@@ -180,6 +187,7 @@ def core_hash(core: Mapping[str, Any]) -> bytes:
 def core_of(receipt: ReceiptFile) -> dict[str, Any]:
     """The core: every part by its hash, and what was asked and when."""
     challenge = receipt.challenge or Challenge(nonce=receipt.nonce)
+    beside = {name: _name(raw) for name, raw in receipt.beside.items()}
     return {
         "dialect": receipt.dialect,
         "challenge": {
@@ -197,6 +205,8 @@ def core_of(receipt: ReceiptFile) -> dict[str, Any]:
             "attested_at": _moment(receipt.attested_at),
             "report": _name(receipt.report),
             "peer_spki_sha256": _hex(receipt.peer_spki_sha256),
+            # Not there where there are none, so that ids of receipts stay what they were.
+            **({"beside": beside} if beside else {}),
         },
         "endorsements": {
             **{
@@ -266,6 +276,7 @@ def shared_parts(receipt: ReceiptFile) -> list[bytes]:
     """The parts that receipts of one attestation have in common."""
     return [
         receipt.report,
+        *receipt.beside.values(),
         *receipt.tdx,
         *receipt.snp,
         *receipt.nras,

@@ -39,6 +39,7 @@ _CHALLENGE = {
     "beacon_source",
 }
 _ATTESTATION = {"endpoint", "path", "query", "attested_at", "report", "peer_spki_sha256"}
+_OPTIONAL = frozenset({"beside"})
 _ENDORSEMENTS = {"tdx", "snp", "nras", "jwks", "rims", "ocsp", "crls"}
 _RIM = {"id", "file"}
 _ANSWER = {
@@ -137,7 +138,7 @@ def read_receipt(value: object, *, shared: Mapping[bytes, bytes] | None = None) 
 def _read(top: JsonObject, core: JsonObject, parts: _Parts) -> ReceiptFile:
     _exactly(core, _CORE)
     challenge = _challenge(_part(core, "challenge", _CHALLENGE))
-    attestation = _part(core, "attestation", _ATTESTATION)
+    attestation = _part(core, "attestation", _ATTESTATION, optional=_OPTIONAL)
     endorsements = _part(core, "endorsements", _ENDORSEMENTS)
     answer = _part(core, "answer", _ANSWER)
     spki = "peer_spki_sha256"
@@ -151,6 +152,7 @@ def _read(top: JsonObject, core: JsonObject, parts: _Parts) -> ReceiptFile:
         attested_at=_time(attestation, "attested_at"),
         report=parts.need(attestation, "report"),
         peer_spki_sha256=attestation.hex(spki, _HASH) if spki in attestation else None,
+        beside=_besides(attestation, parts),
         tdx=parts.all(endorsements, "tdx"),
         snp=parts.all(endorsements, "snp"),
         nras=parts.all(endorsements, "nras"),
@@ -196,6 +198,15 @@ def _http(answer: JsonObject) -> Http:
         )
     texts = {name: answer.text(name) if name in answer else None for name in names}
     return Http(status=status, **texts)
+
+
+def _besides(attestation: JsonObject, parts: _Parts) -> dict[str, bytes]:
+    if "beside" not in attestation:
+        return {}
+    named = attestation.object("beside")
+    if not named.names():
+        _exactly(named, {"the name of a route"})
+    return {name: parts.need(named, name) for name in sorted(named.names())}
 
 
 def _rims(endorsements: JsonObject, parts: _Parts) -> tuple[tuple[str, bytes], ...]:
@@ -309,9 +320,11 @@ def _list(names: Sequence[str] | set[str] | frozenset[str]) -> str:
     return ", ".join(sorted(name[:40] for name in names))[:200]
 
 
-def _part(core: JsonObject, name: str, members: set[str]) -> JsonObject:
+def _part(
+    core: JsonObject, name: str, members: set[str], *, optional: frozenset[str] = frozenset()
+) -> JsonObject:
     part = core.object(name)
-    _exactly(part, members)
+    _exactly(part, members | (part.names() & optional))
     return part
 
 

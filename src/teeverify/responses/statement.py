@@ -20,7 +20,7 @@ from teeverify.crypto.ethereum import keccak256, recover_address
 from teeverify.encoding.fields import JsonObject
 from teeverify.encoding.jcs import canonical_json
 from teeverify.encoding.strict import base64_bytes, hex_bytes
-from teeverify.errors import MalformedEvidence, SignatureInvalid
+from teeverify.errors import MalformedEvidence, ResponseNotVerified, SignatureInvalid
 
 __all__ = [
     "END",
@@ -343,12 +343,20 @@ def read_trailer(body: bytes) -> tuple[bytes, bytes]:
     """Take a stream apart: its content, and what :func:`write_signed` writes.
 
     Raises:
-        MalformedEvidence: No trailer at the very end, or two of them.
+        ResponseNotVerified: There is no trailer.
+        MalformedEvidence: It does not stand at the very end, or there are two of them.
     """
     start = body.rfind(b"\n" + _TRAILER) + 1
     match = _TRAILER_LINE.fullmatch(body, start) if start else None
+    if not start:
+        raise ResponseNotVerified(
+            "the stream broke off before its end: its statement is missing",
+            id="answer.complete",
+            want="a line that begins with ': teeverify/1'",
+            hint="What was received is a part of an answer; ask again.",
+        )
     if match is None:
-        _refuse("the stream does not end with one", field="trailer")
+        _refuse("something follows it, or it has another form", field="trailer")
     content = body[:start]
     if _ANY_TRAILER.search(content):
         _refuse("the stream holds another one", field="trailer")
@@ -380,7 +388,8 @@ def _matching(owner: JsonObject, name: str, form: re.Pattern[str]) -> str:
 
 
 def _hex(owner: JsonObject, name: str) -> bytes:
-    return bytes.fromhex(_matching(owner, name, _HEX))
+    text = _matching(owner, name, _HEX)
+    return hex_bytes(text, field=f"{owner.path}.{name}", id=ID)
 
 
 def _count(owner: JsonObject, name: str, *, least: int = 0, most: int = 2**53 - 1) -> int:
@@ -391,7 +400,9 @@ def _count(owner: JsonObject, name: str, *, least: int = 0, most: int = 2**53 - 
 
 
 def _hash_bytes(text: str | None) -> bytes:
-    return _ZERO if text is None else bytes.fromhex(text.rpartition(":")[2])
+    if text is None:
+        return _ZERO
+    return hex_bytes(text.rpartition(":")[2], field="statement.hash", id=ID)
 
 
 def _base64url(raw: bytes) -> str:

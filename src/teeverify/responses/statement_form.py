@@ -50,7 +50,7 @@ def split(body: bytes, headers: Mapping[str, str]) -> tuple[bytes, bytes | None]
             form.
     """
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == _STREAM:
+    if kind == _STREAM or _LINE in body:
         return read_trailer(body)
     statement, signature = (headers.get(name) for name in HEADERS[1:])
     if statement is None or signature is None:

@@ -7,7 +7,12 @@ from typing import Literal
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from teeverify.binding import SigningKey
 from teeverify.crypto.ethereum import address_of, eip191_digest, recover_public_key
@@ -44,6 +49,13 @@ class SimulatedKey:
             )
             return point[1:]
         return self._ed25519.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+    @property
+    def secret_bytes(self) -> bytes:
+        """The 32 bytes of the secret, for whoever opens what was encrypted to this key."""
+        if self.algorithm == "ecdsa":
+            return self._ecdsa.private_numbers().private_value.to_bytes(32, "big")
+        return self._ed25519.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
 
     def sign(self, text: str, *, high_s: bool = False) -> str:
         """Sign a text; the signature in hex, as the signature route returns it.

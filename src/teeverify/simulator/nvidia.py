@@ -10,13 +10,14 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from teeverify.simulator.authority import Authority
 from teeverify.simulator.nras import FakeNras
 from teeverify.simulator.nvidia_chips import MODELS, Chip
 from teeverify.simulator.nvidia_devices import BORN, DATES, NEVER, SimulatedDevice
-from teeverify.simulator.ocsp import ocsp_answers
+from teeverify.simulator.ocsp import ocsp_answer
 from teeverify.simulator.rim import FakeRims, RimForm
 from teeverify.simulator.spdm import ABSENT, ReportForm
 
@@ -117,8 +118,10 @@ class Nvidia:
             **overrides: Fields of :class:`~teeverify.simulator.ocsp.OcspForm`, of each answer.
         """
         paths = [device.authorities[1:] for device in devices or (self.gpu(),)]
-        answers = [one for path in paths for one in ocsp_answers(path, at, **overrides)]
-        return answers + ocsp_answers(self.rim_signers.chain, at, **overrides)
+        paths.append(self.rim_signers.chain)
+        # The devices of a machine share their issuers, of which each is asked about once.
+        pairs = dict.fromkeys(pair for path in paths for pair in pairwise(path))
+        return [ocsp_answer(child, issuer, at, **overrides) for child, issuer in pairs]
 
     def protected_machine(
         self,

@@ -30,6 +30,8 @@ __all__ = [
     "verify_vtpm",
 ]
 
+_MAX_CERTIFICATE = 8 * 1024
+
 
 def parse_hcl_report(raw: bytes) -> HclReport:
     """Read the envelope (NV index 0x01400001).
@@ -41,13 +43,21 @@ def parse_hcl_report(raw: bytes) -> HclReport:
 
 
 def parse_azure_evidence(form: JsonObject) -> AzureEvidence:
-    """Read evidence as attestation agents send it: JSON whose bytes are lists of numbers.
+    """Read evidence as attestation agents send it.
+
+    Args:
+        form: ``report``, ``quote`` and ``vcek`` in PEM, with bytes as lists of numbers; since
+            version 1 of the form ``hcl_report``, ``tpm_quote`` and ``vcek`` in DER, as text.
 
     Raises:
         MalformedEvidence: A member is missing or of another form.
     """
+    if "hcl_report" in form:
+        vcek = form.raw("vcek")
+        certificate = None if vcek is None else vtpm.read_bytes(vcek, "vcek", _MAX_CERTIFICATE)
+        return vtpm.read_evidence(form.raw("hcl_report"), form.object("tpm_quote"), certificate)
     certificates = form.text("vcek").encode("utf-8") if "vcek" in form else None
-    return vtpm.read_evidence(form.array("report"), form.object("quote"), certificates)
+    return vtpm.read_evidence(form.raw("report"), form.object("quote"), certificates)
 
 
 def verify_hcl(hcl: HclReport, claims: Claims, *, nonce: bytes | None) -> HclClaims:

@@ -37,13 +37,14 @@ def parse_azure_evidence(form: JsonObject) -> tuple[AzureEvidence, bytes]:
     """Read evidence as attestation agents send it: envelope, TPM quote, and Intel's quote.
 
     Args:
-        form: ``hcl_report``, ``tpm_quote`` and ``td_quote``; bytes are lists of numbers.
+        form: ``hcl_report``, ``tpm_quote`` and ``td_quote``; bytes are lists of numbers, or
+            text since version 1 of the form.
 
     Raises:
         MalformedEvidence: A member is missing or of another form.
     """
-    evidence = vtpm.read_evidence(form.array("hcl_report"), form.object("tpm_quote"), None)
-    return evidence, vtpm.read_bytes(form.array("td_quote"), "td_quote", _MAX_QUOTE)
+    evidence = vtpm.read_evidence(form.raw("hcl_report"), form.object("tpm_quote"), None)
+    return evidence, vtpm.read_bytes(form.raw("td_quote"), "td_quote", _MAX_QUOTE)
 
 
 def verify_vtpm(

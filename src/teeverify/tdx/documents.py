@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 from teeverify.encoding.fields import JsonObject
 from teeverify.encoding.strict import utf8_text
@@ -38,7 +38,6 @@ QE_IDENTITY = "tdx.qe-identity"
 EVALUATION_NUMBERS = "tdx.evaluation-numbers"
 COMPONENTS = 16
 _MAX_LEVELS = 256
-_MAX_BYTE = 0xFF
 _MAX_U16 = 0xFFFF
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", re.ASCII)
 
@@ -53,8 +52,7 @@ _MODULE = frozenset({_S.UP_TO_DATE, _S.OUT_OF_DATE, _S.REVOKED})
 _QE = _MODULE | {_S.CONFIGURATION_NEEDED, _S.OUT_OF_DATE_CONFIGURATION_NEEDED}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TcbLevel:
+class TcbLevel(NamedTuple):
     """One level of a platform's TCB.
 
     Attributes:
@@ -78,8 +76,7 @@ class TcbLevel:
     advisory_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComponentLevel:
+class ComponentLevel(NamedTuple):
     """One level of the TDX module or of the quoting enclave, which have one SVN each.
 
     Attributes:
@@ -95,8 +92,7 @@ class ComponentLevel:
     advisory_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModuleIdentity:
+class ModuleIdentity(NamedTuple):
     """One TDX module that Intel describes.
 
     Attributes:
@@ -116,8 +112,7 @@ class ModuleIdentity:
     levels: tuple[ComponentLevel, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TcbInfo:
+class TcbInfo(NamedTuple):
     """Intel's TCB info of one platform model.
 
     Attributes:
@@ -149,8 +144,7 @@ class TcbInfo:
     levels: tuple[TcbLevel, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QeIdentity:
+class QeIdentity(NamedTuple):
     """Intel's identity of its quoting enclave.
 
     Attributes:
@@ -412,11 +406,15 @@ def _tcb_level(level: JsonObject, tee: Tee) -> TcbLevel:
 def _components(tcb: JsonObject, name: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Read a list of exactly 16 SVNs, each one byte, with what Intel calls them."""
     items = tcb.array(name)
-    if len(items) != COMPONENTS or set(map(type, items)) != {dict}:
+    if len(items) != COMPONENTS:
         raise _malformed(tcb, name, TCB_INFO, f"not {COMPONENTS} components")
-    svns = tuple([item.get("svn") for item in items])
-    if set(map(type, svns)) != {int} or min(svns) < 0 or max(svns) > _MAX_BYTE:
-        raise _malformed(tcb, name, TCB_INFO, "an SVN is not between 0 and 255")
+    try:
+        svns = tuple([item["svn"] for item in items])
+        bytes(svns)  # it refuses what is no integer of one byte; but true and false are
+    except (KeyError, TypeError, ValueError):
+        raise _malformed(tcb, name, TCB_INFO, "an SVN is not between 0 and 255") from None
+    if set(map(type, svns)) != {int}:
+        raise _malformed(tcb, name, TCB_INFO, "an SVN is not an integer")
     # Most components have no name: only those that have one are asked for it.
     named = [str(x.get("type") or x.get("category") or "") if len(x) > 1 else "" for x in items]
     return svns, tuple(named)

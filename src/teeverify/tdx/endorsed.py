@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from teeverify.crypto.certificates import Certificate
 from teeverify.crypto.crl import Crl, require_not_revoked
@@ -36,8 +36,7 @@ __all__ = [
 _PCK_CHAIN_IN_QUOTE = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Platform:
+class Platform(NamedTuple):
     """The verified authorities over one CPU.
 
     Attributes:
@@ -55,8 +54,7 @@ class Platform:
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Documents:
+class Documents(NamedTuple):
     """The verified TCB info and QE identity.
 
     Attributes:
@@ -81,7 +79,7 @@ def verify_platform(
     root_crl, root = verify_root(endorsements, trusted, at)
     pem = _pck_pem(quote, endorsements)
     chain = endorsements.remember(
-        ("pck-chain", root.anchor, root_crl.der, pem),
+        ("pck-chain", root, root_crl.der, pem),
         at,
         lambda: issuers.verify_pck_chain(pem, root, root_crl, at),
     )
@@ -232,12 +230,12 @@ def verify_signed_document(
     """
     (root_crl, root), pem = authority, document.issuer_chain
     signer = endorsements.remember(
-        ("signer", root.anchor, root_crl.der, pem),
+        ("signer", root, root_crl.der, pem),
         at,
         lambda: issuers.verify_signer(pem, root, root_crl, at, names, known_root),
     )
     return endorsements.remember(
-        ("document", root.anchor, root_crl.der, pem, document.signature, document.signed),
+        ("document", root, root_crl.der, pem, document.signature, document.signed),
         at,
         lambda: issuers.verify_document(document, signer, at, names),
     )

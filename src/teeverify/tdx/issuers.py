@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -62,8 +62,7 @@ _SIGNER = "Intel SGX TCB Signing"
 _HINT = "Fetch fresh endorsements, or verify at the time when the evidence was recorded."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PckChain:
+class PckChain(NamedTuple):
     """A verified PCK chain.
 
     Attributes:
@@ -83,9 +82,9 @@ class PckChain:
     extension: PckExtension
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Root:
-    """The trust anchor that everything leads to.
+    """The trust anchor that everything leads to; what was verified under it is remembered by it.
 
     Attributes:
         anchor: The anchor.

@@ -7,8 +7,7 @@ Format: Intel SGX PCK Certificate and Certificate Revocation List Profile Specif
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from teeverify.crypto.der import (
     BOOLEAN,
@@ -48,8 +47,7 @@ _USUAL_TCB = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PckTcb:
+class PckTcb(NamedTuple):
     """The SVNs that a PCK certificate vouches for.
 
     Attributes:
@@ -63,8 +61,7 @@ class PckTcb:
     cpu_svn: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PckExtension:
+class PckExtension(NamedTuple):
     """What Intel says of a platform in its PCK certificate.
 
     Attributes:

@@ -98,12 +98,13 @@ def choose(entries: tuple[Entry[T], ...], wanted: Wanted[T], at: datetime) -> T:
     Raises:
         EndorsementUnavailable: There is none.
     """
+    if len(entries) == 1 and entries[0].address is None:
+        return entries[0].item
     answers = [entry.item for entry in entries if entry.address == wanted.address]
     candidates = [item for item in answers if not wanted.matches(item)] or answers
     if not candidates:
         unaddressed = [entry.item for entry in entries if entry.address is None]
-        alone = len(unaddressed) == len(entries) == 1
-        candidates = unaddressed if alone else [x for x in unaddressed if wanted.matches(x)]
+        candidates = [item for item in unaddressed if wanted.matches(item)]
     if not candidates:
         raise EndorsementUnavailable(
             f"{wanted.what} is not among the endorsements",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 from teeverify.errors import TcbRejected
 from teeverify.tdx.documents import (
@@ -66,8 +66,7 @@ _NEEDS_CONFIGURATION = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Machine(NamedTuple):
     """The SVNs of one machine, from its PCK certificate and its quote.
 
     Attributes:
@@ -124,8 +123,7 @@ class TcbGap:
     first_missed: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TcbEvaluation:
+class TcbEvaluation(NamedTuple):
     """The levels that one machine matches, and what they come to.
 
     Attributes:

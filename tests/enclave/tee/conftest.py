@@ -12,14 +12,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture
-def mount(tmp_path):
+def mount(tmp_path, need):
     """Mounts a file system of the tests for one test; gives its folder."""
     if not os.access("/dev/fuse", os.R_OK | os.W_OK) or os.geteuid() != 0:
-        pytest.skip("mounting needs root and /dev/fuse")
+        need("tee", "mounting needs root and /dev/fuse")
     try:
         from mounts import Mounted
     except (ImportError, OSError) as error:
-        pytest.skip(f"no FUSE here: {error}")
+        need("tee", f"no FUSE here: {error}")
     import contextlib
 
     with contextlib.ExitStack() as stack:
@@ -34,12 +34,12 @@ def mount(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def nvml_library(tmp_path_factory):
+def nvml_library(tmp_path_factory, need):
     """The stub of NVIDIA's library."""
     pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
     import nvml
 
     library = nvml.build(tmp_path_factory.mktemp("nvml"))
     if library is None:
-        pytest.skip("no C compiler (cc)")
+        need("tee", "no C compiler (cc)")
     return library

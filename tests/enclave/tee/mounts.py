@@ -8,9 +8,9 @@ import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import mfusepy
-
 
 MOST_SECONDS = 60
 
@@ -37,15 +37,24 @@ class Mounted:
         mfusepy.FUSE(self.system, str(self.folder), foreground=True, nothreads=True, direct_io=True)
 
     def __enter__(self):
+        here = Path.cwd()
         self._server.start()
         # A process of its own, which no lock of ours can stop; by force ends what waits for us.
         late = f"sleep {MOST_SECONDS}; umount -f '{self.folder}'"
-        self._watchdog = subprocess.Popen(["sh", "-c", late], start_new_session=True)
+        self._watchdog = subprocess.Popen(
+            ["sh", "-c", late],
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         deadline = time.monotonic() + 10
         while not self.folder.is_mount():
             if time.monotonic() > deadline or not self._server.is_alive():
                 raise RuntimeError("the file system could not be mounted")
             time.sleep(0.01)
+        # libfuse goes to the root folder before it answers the first question, which was ours.
+        os.chdir(here)
         return self
 
     def __exit__(self, *_error):

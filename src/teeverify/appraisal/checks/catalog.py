@@ -244,7 +244,7 @@ _OWN = (
         id="answer.fresh",
         claim="answer",
         proves="The signed text names a challenge of yours, so the answer is no replay.",
-        fix="This dialect signs no challenge; an exact repeat cannot be told apart.",
+        fix="Where it fails, the answer is an old one. Most dialects sign no challenge.",
     ),
     Check(
         id="answer.attested-later",
@@ -281,7 +281,7 @@ _OWN = (
         id="http.semantics",
         claim="request",
         proves="Method, target, status and content type are signed too.",
-        fix="This dialect does not sign them.",
+        fix="Where it fails, this is an error, or of another route. Most dialects sign none.",
     ),
     Check(
         id="model.identity",

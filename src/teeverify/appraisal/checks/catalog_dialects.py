@@ -42,6 +42,12 @@ DIALECT_CHECKS = (
         fix="A gateway was shown with another operator's node; ask for the report again.",
     ),
     Check(
+        id="engine.location",
+        claim="code",
+        proves="The attested server says that it started the engine, and watches it.",
+        fix="Have the server start the engine (teeverify serve --vllm).",
+    ),
+    Check(
         id="chain.path",
         claim="channel",
         proves="Nothing by itself: it tells the hops, where the chain ends, and who saw the "

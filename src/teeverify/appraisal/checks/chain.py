@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from teeverify.appraisal.checks.subject import Subject
+from teeverify.appraisal.encryption import sealed_to
 from teeverify.appraisal.examine import ExaminedMachine
 from teeverify.appraisal.observation import Observation
 from teeverify.errors import BindingMismatch
@@ -75,20 +76,29 @@ def path(subject: Subject) -> Iterator[Observation]:
     front = subject.front
     if front is None or front.layout is None:
         return
-    bound = _connection_bound(front)
-    hops = ["your connection"]
-    readers = [] if bound else ["whoever ends your TLS connection"]
-    if not bound:
+    hops = []
+    if not _connection_bound(front):
         hops.append("somebody's front (no attested key)")
     if front.machine.role == "gateway":
         hops.append("the gateway")
-        readers.append("the gateway")
-    nodes = subject.model_machines
-    if nodes:
+    if subject.model_machines:
         hops.append("the model's machine")
-        readers.append("the model's machine")
-    text = f"{' → '.join(hops)}. {_end(subject, front)} In plain text for: {', '.join(readers)}."
+    way = " → ".join(["your connection", *hops])
+    text = f"{way}. {_end(subject, front)} In plain text for: {_readers(subject, hops)}."
     yield Observation.asserted("chain.path", text[0].upper() + text[1:], by="the attested code")
+
+
+def _readers(subject: Subject, hops: list[str]) -> str:
+    """Who reads what passes; what is encrypted to an attested key, those before it do not."""
+    names = ["whoever ends your TLS connection" if "front" in hop else hop for hop in hops]
+    sealed = sealed_to(subject.machines, subject.encryption)
+    if sealed is None or subject.encryption is None:
+        return ", ".join(names)
+    own = "the gateway" if sealed.machine.machine.role == "gateway" else "the model's machine"
+    readers = ", ".join(names[names.index(own) :] if own in names else names)
+    if subject.encryption.both_ways:
+        return readers
+    return f"{readers}; the answer also for whoever exchanged its key on the way"
 
 
 def _connection_bound(front: ExaminedMachine) -> bool:

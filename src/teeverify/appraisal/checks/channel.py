@@ -27,11 +27,11 @@ def endpoint_bound(subject: Subject) -> Iterator[Observation]:
         yield Observation.absent(_BOUND, "No verified machine is at the endpoint.")
         return
     label = front.machine.label
-    attested = front.machine.tls_spki_sha256
+    binds = "tls_spki_sha256" in front.layout.binds
+    attested = front.machine.tls_spki_sha256 if binds else None
     peer = front.machine.peer_spki_sha256
-    binds = "tls_spki_sha256" in front.layout.binds and attested is not None
     sealed = sealed_to(subject.machines, subject.encryption)
-    if binds and attested and peer and peer != attested:
+    if attested is not None and peer is not None and peer != attested:
         yield Observation.failed(
             BindingMismatch(
                 "the TLS connection does not end in the attested machine",
@@ -41,7 +41,7 @@ def endpoint_bound(subject: Subject) -> Iterator[Observation]:
             ),
             subject=label,
         )
-    elif peer and _ends_in(front, live=subject.examined.evidence.live):
+    elif peer is not None and _ends_in(front, live=subject.examined.evidence.live):
         yield Observation.proven(
             _BOUND,
             "Your TLS connection ends at the attested key.",
@@ -55,7 +55,7 @@ def endpoint_bound(subject: Subject) -> Iterator[Observation]:
             subject=sealed.machine.machine.label,
             got=sealed.public.hex()[:64],
         )
-    elif not binds:
+    elif attested is None:
         yield Observation.absent(_BOUND, "This evidence binds no TLS key.", subject=label)
     elif peer is None:
         yield Observation.absent(
@@ -129,7 +129,7 @@ def confidential_answer(subject: Subject) -> Iterator[Observation]:
 
 
 def _by_connection(subject: Subject, id: str, without: str) -> Iterator[Observation]:
-    """What follows from where a live TLS connection ends; a recording shows no other bytes of it."""
+    """What follows from where a live TLS connection ends; a recording says nothing of others."""
     front = subject.front
     if front is None:
         return

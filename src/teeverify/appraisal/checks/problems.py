@@ -167,6 +167,10 @@ _USAGE = {
         "What was given as endorsements is none, or cannot be read.",
         "Give files or directories with what Intel, AMD or NVIDIA signed.",
     ),
+    "usage.beacon": (
+        "The beacon that a request names is no beacon, or shows in no answer of this dialect.",
+        "Give 64 hex digits, to an endpoint that speaks teeverify/1.",
+    ),
     "usage.endpoint": (
         "The address is no endpoint's, or of another endpoint than the attested one.",
         "Give https://HOST/v1; plain http only for this machine.",

@@ -13,6 +13,7 @@ from teeverify.appraisal.checks import (
     cpu,
     dstack,
     encryption,
+    engine,
     gpu,
     key,
     model,
@@ -66,6 +67,7 @@ _ENDPOINT: tuple[_Check, ...] = (
     key.unsigned,
     encryption.encryption_keys,
     key.signer_origin,
+    engine.location,
 )
 # What these say depends on which answer it is about, if any, and on how it was asked for.
 _TOLD: tuple[_Check, ...] = (

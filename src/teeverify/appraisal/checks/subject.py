@@ -70,11 +70,7 @@ class Subject:
     @property
     def attested_keys(self) -> tuple[tuple[SigningKey, ExaminedMachine], ...]:
         """Every key that a verified quote binds, with its machine."""
-        return tuple(
-            (m.machine.key, m)
-            for m in self.machines
-            if m.machine.key is not None and m.layout is not None and "key" in m.layout.binds
-        )
+        return self.examined.attested_keys
 
     @property
     def evidence_time(self) -> datetime:

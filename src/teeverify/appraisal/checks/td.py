@@ -19,10 +19,10 @@ EVALUATION_NUMBER_FLOOR = 19
 
 A set becomes the standard one a year after its TCB recovery was made public, and older ones are
 then withdrawn (PCS answers 410 for them). Set 19 is of the recovery of 2025-05-13, says Intel's
-signed list of 2025-05-27 (``tcbevaluationdatanumbers``), so it was the standard one from 2026-05 on;
-issue 4169 of the public repository near/mpc records that Intel went on from 19 to 20 on 2026-08-13
-"for several FMSPCs". That this holds for all is not recorded, so the floor is not 20; whoever is
-online compares with Intel's own list (``tdx.newest_standard``).
+signed list of 2025-05-27 (``tcbevaluationdatanumbers``), so it was the standard one from 2026-05
+on; issue 4169 of the public repository near/mpc records that Intel went on from 19 to 20 on
+2026-08-13 "for several FMSPCs". That this holds for all is not recorded, so the floor is not 20;
+whoever is online compares with Intel's own list (``tdx.newest_standard``).
 """
 
 REGISTERS = (

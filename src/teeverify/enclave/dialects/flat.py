@@ -7,6 +7,7 @@ answer is an error or has broken off, so only whole answers with status 200 are 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ class _Question:
 
     nonce: bytes
     algorithm: KeyAlgorithm
+    tls: bool
 
 
 class FlatDialect:
@@ -47,6 +49,7 @@ class FlatDialect:
         engine: What is said about the engine beside the report: kind, location, weights.
         attested: The keys that the evidence is for. Only a fault to be tested against gives
             others than those that sign.
+        tls_spki_sha256: Fingerprint of the TLS key; ``None`` where plain HTTP is spoken.
     """
 
     def __init__(
@@ -56,8 +59,10 @@ class FlatDialect:
         model: str,
         engine: Mapping[str, object] | None = None,
         attested: SigningKeys | None = None,
+        tls_spki_sha256: bytes | None = None,
     ) -> None:
         self.name = name
+        self._tls = tls_spki_sha256
         self.keys = SigningKeys()
         self._attested = attested or self.keys
         self._model = model
@@ -87,19 +92,24 @@ class FlatDialect:
         address = query.get("signing_address")
         if address is not None and not self._attests(algorithm, address):
             raise HttpError(404, "this signing address is not of this server")
-        if query.get("include_tls_fingerprint", "false") != "false":
+        tls = query.get("include_tls_fingerprint", "false") != "false"
+        if tls and self._tls is None:
             raise HttpError.bad_request(
                 "this server speaks plain HTTP: it has no TLS key to attest",
                 param="include_tls_fingerprint",
             )
-        return _Question(nonce, algorithm)
+        return _Question(nonce, algorithm, tls)
 
     def report(self, question: Hashable, tee: Tee) -> bytes:
         """See :class:`~teeverify.enclave.dialects.ServerDialect`."""
         asked = cast("_Question", question)
         key = self._attested.identities[asked.algorithm]
         devices = tee.devices(asked.nonce)
-        cpu = tee.quote(key.identifier.ljust(_HEAD, b"\0") + asked.nonce)
+        fingerprint = self._tls if asked.tls else None
+        head = key.identifier.ljust(_HEAD, b"\0")
+        if fingerprint is not None:
+            head = hashlib.sha256(key.identifier + fingerprint).digest()
+        cpu = tee.quote(head + asked.nonce)
         report: dict[str, Any] = {
             "model_name": self._model,
             "signing_address": self._spelt(str(key)),
@@ -112,6 +122,8 @@ class FlatDialect:
             "info": cpu.info,
             "vm_config": cpu.vm_config,
         }
+        if fingerprint is not None:
+            report["tls_cert_fingerprint"] = fingerprint.hex()
         if self.name == "phala":
             report["quote"] = report["intel_quote"]
         if self.name != "dstack":
@@ -157,6 +169,8 @@ class FlatDialect:
         return address.lower() if self.name == "near" else address
 
     def _log(self, events: Sequence[Mapping[str, object]]) -> object:
+        if not events:
+            return None  # the kernel's interfaces know of none; an empty one would be another claim
         return json.dumps(events) if self.name == "phala" else events
 
     def _attests(self, algorithm: KeyAlgorithm, address: str) -> bool:

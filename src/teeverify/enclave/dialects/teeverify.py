@@ -24,7 +24,7 @@ from teeverify.enclave.exchange import Exchange
 from teeverify.enclave.keys import SigningKeys
 from teeverify.enclave.store import SignatureRecord
 from teeverify.encoding.jcs import canonical_json
-from teeverify.encoding.strict import base64_bytes
+from teeverify.encoding.strict import base64_bytes, hex_bytes
 from teeverify.errors import EndpointUnavailable, MalformedEvidence
 from teeverify.providers.teeverify import device_of
 from teeverify.responses.statement import Statement, write_header, write_signed, write_trailer
@@ -62,6 +62,7 @@ class TeeverifyDialect:
         ttl_seconds: How long statements are kept.
         attested: The keys that the evidence is for. Only a fault to be tested against gives others
             than those that sign.
+        tls_spki_sha256: Fingerprint of the TLS key; ``None`` where plain HTTP is spoken.
     """
 
     name = NAME
@@ -77,7 +78,9 @@ class TeeverifyDialect:
         version: str,
         ttl_seconds: int,
         attested: SigningKeys | None = None,
+        tls_spki_sha256: bytes | None = None,
     ) -> None:
+        self._tls = tls_spki_sha256
         self.keys = SigningKeys()
         self._attested = attested or self.keys
         self._model = model
@@ -110,6 +113,7 @@ class TeeverifyDialect:
         self._process = Process(
             address=identities["ecdsa"].identifier,
             ed25519=identities["ed25519"].identifier,
+            tls_spki_sha256=self._tls,
             config=self._config,
             devices=tuple(replace(device, evidence_sha256=b"") for device, _ in shown),
         )
@@ -137,7 +141,7 @@ class TeeverifyDialect:
             )
         if query.get("instance", self.process.instance.hex()) != self.process.instance.hex():
             raise HttpError(404, "this instance is not of this server")
-        return _Question(bytes.fromhex(nonce))
+        return _Question(hex_bytes(nonce, field="nonce", id="server.nonce"))
 
     def report(self, question: Hashable, tee: Tee) -> bytes:
         """See :class:`~teeverify.enclave.dialects.ServerDialect`."""
@@ -217,10 +221,9 @@ class TeeverifyDialect:
 
     def _statement(self, exchange: Exchange) -> Statement:
         self._sequence += 1
-        challenge = exchange.header(_CHALLENGE).decode("latin-1")
         body = exchange.request
         return Statement(
-            challenge=bytes.fromhex(challenge) if _HEX.fullmatch(challenge) else None,
+            challenge=_challenge(exchange),
             end="complete" if exchange.end == "complete" else "aborted",
             engine=self._engine,
             id=exchange.id,
@@ -266,6 +269,13 @@ def _guest(cpu: CpuEvidence) -> dict[str, object]:
     if certificates:
         found["certificates"] = _base64(certificates)
     return found
+
+
+def _challenge(exchange: Exchange) -> bytes | None:
+    text = exchange.header(_CHALLENGE).decode("latin-1")
+    if not _HEX.fullmatch(text):
+        return None
+    return hex_bytes(text, field="challenge", id="server.nonce")
 
 
 def _text(raw: bytes) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import secrets
 import time
@@ -34,6 +35,7 @@ _ASK_SECONDS = 10.0
 _MAX_SMALL = 16 * 1024 * 1024
 _OK, _NOT_FOUND = 200, 404
 _PAUSE_SECONDS = 0.25
+_NO_DESCRIPTOR_SECONDS = (0.05, 0.2, 1.0)
 _IDENTITY = ("", "identity")
 _LOST = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 _LEAST_LOOK_SECONDS = 0.05
@@ -196,9 +198,7 @@ class Upstream:
         if asked.accept:
             headers["Accept"] = asked.accept.decode("latin-1")
         try:
-            response = await self._live().post(
-                self._urls[asked.path], data=asked.body, headers=headers, allow_redirects=False
-            )
+            response = await self._post(self._urls[asked.path], asked.body, headers)
         except _LOST as error:
             raise _unreachable(error) from None
         except ValueError:
@@ -216,6 +216,21 @@ class Upstream:
             content_type=response.headers.get("Content-Type", "").encode("latin-1"),
             parts=_Parts(response, self._silence),
         )
+
+    async def _post(
+        self, url: URL, body: bytes, headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
+        """Ask; without a file descriptor nothing was sent, and soon there may be one."""
+        for pause in _NO_DESCRIPTOR_SECONDS:
+            try:
+                return await self._live().post(
+                    url, data=body, headers=headers, allow_redirects=False
+                )
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE):
+                    raise
+            await asyncio.sleep(pause)
+        return await self._live().post(url, data=body, headers=headers, allow_redirects=False)
 
     async def models(self) -> bytes:
         """The engine's own list; see :class:`Backend`."""

@@ -5,6 +5,7 @@
 ``tdx``      ``/dev/tdx_guest`` and Intel's quote service, for older kernels
 ``sev``      ``/dev/sev-guest``, for older kernels
 ``dstack``   dstack's guest agent, with its event log and configuration
+``azure``    Azure's virtual TPM and metadata service, by way of ``tpm``
 ``gpus``     NVIDIA GPUs, through NVML or NVIDIA's SDK
 ``machine``  a CPU and its devices as one machine
 ``find``     which of them this machine has

@@ -5,9 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from teeverify.enclave.tee import dstack, sev, tdx, tsm
+from teeverify.enclave.tee import azure, dstack, sev, tdx, tpm, tsm
 from teeverify.enclave.tee.gpus import NvmlGpus
 from teeverify.enclave.tee.machine import CpuSource, DeviceSource, Machine
 from teeverify.errors import ConfigurationError, EndpointUnavailable
@@ -26,16 +27,18 @@ class Interface:
         name: What ``--tee`` calls it.
         path: Where it is, if it is there.
         open: Opens it.
+        belongs: Whether what is there is a confidential machine's; other machines have a TPM too.
     """
 
     name: str
     path: Path
     open: Callable[[], CpuSource]
+    belongs: Callable[[], bool] = lambda: True
 
     def exists(self) -> bool:
         """Whether this machine has it."""
         try:
-            return self.path.exists()
+            return self.path.exists() and self.belongs()
         except OSError:  # a folder on the way that cannot be searched
             return False
 
@@ -47,7 +50,7 @@ def kernel_interfaces() -> Sequence[Interface]:
     devices: it needs no service on the host.
     """
     agents = [
-        Interface(name="dstack", path=path, open=lambda path=path: dstack.DstackAgent(path))
+        Interface(name="dstack", path=path, open=partial(dstack.DstackAgent, path))
         for path in dstack.SOCKETS
     ]
     return (
@@ -55,6 +58,7 @@ def kernel_interfaces() -> Sequence[Interface]:
         Interface(name="tsm", path=tsm.REPORTS, open=tsm.Tsm),
         Interface(name="tdx", path=tdx.DEVICE, open=tdx.TdxDevice),
         Interface(name="sev", path=sev.DEVICE, open=sev.SevDevice),
+        Interface(name="azure", path=tpm.DEVICE, open=azure.AzureVm, belongs=azure.is_here),
     )
 
 

@@ -41,6 +41,16 @@ class NvmlGpus:
         if self._count == 0:
             raise _missing("there is no NVIDIA GPU", "0 GPUs")
 
+    @property
+    def mode(self) -> str:
+        """How the GPUs are protected.
+
+        Raises:
+            EndpointUnavailable: They are not, or not any more.
+        """
+        with self._session() as nvml:
+            return self._require_confidential(nvml)
+
     def reports(self, nonce: bytes) -> Sequence[Device]:
         """See :class:`~teeverify.enclave.tee.machine.DeviceSource`."""
         with self._session() as nvml:
@@ -70,18 +80,21 @@ class NvmlGpus:
             arch=arch,
         )
 
-    def _require_confidential(self, nvml: Any) -> None:  # noqa: ANN401 -- untyped
+    def _require_confidential(self, nvml: Any) -> str:  # noqa: ANN401 -- untyped
         state = nvml.nvmlSystemGetConfComputeState()
         if state.devToolsMode:
             raise _missing(
                 "the GPUs are in developer mode: what they compute can be read", "devtools on"
             )
-        if not state.ccFeature and not _protected_pcie(nvml):
-            raise _missing(
-                "confidential computing is switched off on the GPUs",
-                "CC off",
-                hint="Switch it on from the host (nvidia_gpu_tools --set-cc-mode=on), and reboot.",
-            )
+        if state.ccFeature:
+            return "CC on"
+        if _protected_pcie(nvml):
+            return "protected PCIe"
+        raise _missing(
+            "confidential computing is switched off on the GPUs",
+            "CC off",
+            hint="Switch it on from the host (nvidia_gpu_tools --set-cc-mode=on), and reboot.",
+        )
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[Any]:
