@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_ds
 
 from teeverify.crypto.foreign import FOREIGN_ERRORS
 from teeverify.crypto.keccak import keccak256
-from teeverify.crypto.recovery import recovery_parity
+from teeverify.crypto.recovery import has_parity
 from teeverify.errors import MalformedEvidence, SignatureInvalid
 
 __all__ = [
@@ -139,7 +139,7 @@ def verify_recoverable(public_key_xy: bytes, digest: bytes, signature: bytes, *,
     except ImportError:
         verify_digest(public_key_xy, digest, pair, id=id)
         key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), b"\x04" + public_key_xy)
-        good = recovery_parity(key, digest, *_scalars(pair, id)) == parity
+        good = has_parity(key, digest, *_scalars(pair, id), parity)
     else:
         _scalars(pair, id)
         good = _recover(digest, pair, parity, id) == public_key_xy
