@@ -90,6 +90,9 @@ def test_the_command_line_from_run_to_report(server, tmp_path, capsys, pool):
 
 
 def test_an_answer_that_is_not_verified_ends_with_exit_code_2(tmp_path, capsys):
+    pytest.importorskip("uvicorn", reason="needs teeverify[server]")
+    pytest.importorskip("aiohttp", reason="needs teeverify[bench]")
+    pytest.importorskip("matplotlib", reason="needs teeverify[bench]")
     with running(gpus=1, fault="other-key") as faulty:
         run = [
             "bench", "run", "--target", f"served={faulty.url}", "--verify", "served",

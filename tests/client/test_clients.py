@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from types import SimpleNamespace
@@ -64,8 +65,20 @@ def test_they_go_into_the_sdks_own_clients(clients, enclave):
         client.chat.completions.create(**PLAIN)
 
 
-def test_langchain(clients, enclave):
-    langchain = pytest.importorskip("langchain_openai", reason="LangChain is not installed")
+@pytest.fixture
+def imported(need):
+    """Imports an SDK; CI has them in an environment of their own."""
+
+    def get(name):
+        if importlib.util.find_spec(name) is None:
+            need("sdks", f"{name} is not installed (dependency group sdks)")
+        return importlib.import_module(name)
+
+    return get
+
+
+def test_langchain(clients, enclave, imported):
+    langchain = imported("langchain_openai")
     pair = clients()
     chat = langchain.ChatOpenAI(base_url=enclave.url, api_key="x", model="default", **pair)
     assert chat.invoke("What is two and two?").content == "Four."
@@ -76,9 +89,9 @@ def test_langchain(clients, enclave):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_anthropics_sdk(clients, enclave, stream):
+def test_anthropics_sdk(clients, enclave, imported, stream):
     """No dialect of an honest server here signs its route: nothing is sent, and it says why."""
-    anthropic = pytest.importorskip("anthropic", reason="Anthropic's SDK is not installed")
+    anthropic = imported("anthropic")
     pair, base = clients(), enclave.url.removesuffix("/v1")
     client = anthropic.Anthropic(base_url=base, api_key="x", http_client=pair["http_client"])
     with pytest.raises(ConfigurationError) as refused:

@@ -12,7 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from teeverify import ConfigurationError, OpenAI, Receipt, ResponseNotVerified, tdx
+import teeverify
+from teeverify import ConfigurationError, Receipt, ResponseNotVerified, tdx
 from teeverify.appraisal import Policy
 from teeverify.clock import now
 from teeverify.simulator.authority import Authority
@@ -134,7 +135,7 @@ def client(machine, channels):
             "encrypt": True,
             **options,
         }
-        made.append(OpenAI(**given))
+        made.append(teeverify.OpenAI(**given))
         return made[-1]
 
     yield make

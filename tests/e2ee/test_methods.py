@@ -53,6 +53,10 @@ def test_a_key_of_another_kind(name):
 
 @pytest.mark.parametrize(("name", "kind"), [("ehbp", "hpke"), ("chutes", "ml-kem-768")])
 def test_a_key_that_is_none(name, kind):
+    if name == "chutes":
+        pytest.importorskip(
+            "cryptography.hazmat.primitives.asymmetric.mlkem", reason="cryptography has no ML-KEM"
+        )
     with pytest.raises(MalformedEvidence) as caught:
         METHODS[name].seal(kind, bytes(31), REQUEST, AT)
     assert caught.value.id == "e2ee.key"

@@ -77,6 +77,7 @@ def test_a_disk_that_fills_up(small_disk, serve):
 
 
 def test_a_disk_that_is_full_from_the_start(small_disk):
+    pytest.importorskip("uvicorn", reason="the extra 'server' is not installed")
     fill(small_disk)
     command = [sys.executable, "-m", "teeverify.cli.main", "serve", "--simulated"]
     command += ["--even-on-a-tee", "--gpus", "1", "--store", str(small_disk / "s.db")]

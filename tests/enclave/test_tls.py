@@ -196,6 +196,7 @@ class Between:
 
 @pytest.mark.network
 def test_a_name_that_no_certificate_can_carry():
+    pytest.importorskip("uvicorn", reason="the extra 'server' is not installed")
     command = (sys.executable, "-m", "teeverify.cli.main", "serve", "--simulated")
     done = subprocess.run(
         [*command, "--even-on-a-tee", "--tls", "--tls-name", "\u00e4.example"],

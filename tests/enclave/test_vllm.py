@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 import teeverify
-from teeverify.enclave.engines.vllm import digest_of_weights
 
 from .wire import BrokenOff, cancelled, chat_body, connected, verified
 
@@ -64,6 +63,8 @@ def signer(served):
 
 
 def test_the_report_names_the_engine_and_its_weights(served):
+    from teeverify.enclave.engines.vllm import digest_of_weights
+
     async def report():
         async with connected(served.url) as wire:
             return await wire.fetch("GET", f"/v1/attestation/report?nonce={'1c' * 32}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -171,8 +172,9 @@ def endpoint():
         ("with_langchain.py", "langchain_openai", "SIMULATED."),
     ],
 )
-def test_asking_an_endpoint(endpoint, name, package, said):
-    pytest.importorskip(package, reason="what the example is about is not installed")
+def test_asking_an_endpoint(endpoint, need, name, package, said):
+    if importlib.util.find_spec(package) is None:
+        need("sdks", f"{package} is not installed, which the example is about")
     done = run(name, endpoint.url, endpoint.model, endpoint.roots_file)
     assert (done.returncode, done.stderr) == (0, "")
     assert said in done.stdout

@@ -15,7 +15,6 @@ from teeverify.enclave.attestation import Attester
 from teeverify.enclave.dialects.flat import FlatDialect
 from teeverify.enclave.dialects.teeverify import TeeverifyDialect
 from teeverify.enclave.engines.embedded import Embedded
-from teeverify.enclave.engines.tiny import TinyEngine
 from teeverify.enclave.metrics import Metrics
 from teeverify.enclave.signing import Notary
 from teeverify.enclave.store import SqliteStore
@@ -53,7 +52,12 @@ class Server:
 
     def __init__(self, *, flat=True, gpus=2, backend=None, tee=None):
         self.tee = tee or SimulatedTee(gpus=gpus)
-        self.backend = backend or Embedded(TinyEngine(), model="default")
+        if backend is None:
+            pytest.importorskip("numpy", reason="the extra 'server' is not installed")
+            from teeverify.enclave.engines.tiny import TinyEngine
+
+            backend = Embedded(TinyEngine(), model="default")
+        self.backend = backend
         self.dialect = TeeverifyDialect(
             model="default",
             engine=self.backend.description,

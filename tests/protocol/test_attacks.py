@@ -14,7 +14,6 @@ from teeverify.appraisal.evidence import Evidence
 from teeverify.appraisal.observation import Outcome
 from teeverify.clock import now
 from teeverify.enclave.engines.embedded import Embedded
-from teeverify.enclave.engines.tiny import TinyEngine
 from teeverify.errors import BindingMismatch, MalformedEvidence, TeeVerifyError
 from teeverify.providers.dialect import Recorded
 from teeverify.providers.dstack import DSTACK
@@ -66,6 +65,8 @@ def test_another_nonce(server):
 @pytest.mark.parametrize(("place", "good"), [("supervised", True), ("loopback", False)])
 def test_the_place_of_the_engine(place, good):
     """One that the server itself started; another one within the machine is a warning."""
+    pytest.importorskip("numpy", reason="the extra 'server' is not installed")
+    from teeverify.enclave.engines.tiny import TinyEngine
 
     class Placed(Embedded):
         def __init__(self):
