@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 from teeverify.bench.journal import Block, Journal
 from teeverify.bench.load import Load, Target
-from teeverify.bench.metrics import METRICS, measure
+from teeverify.bench.metrics import measure
+from teeverify.bench.overhead import compare_cell
 from teeverify.bench.plan import Cell, Plan
 from teeverify.bench.pool import Pool
 from teeverify.bench.sample import Sample
-from teeverify.bench.statistics import paired_ratio
 from teeverify.bench.workload import Ask, words_of
 from teeverify.clock import now
 from teeverify.errors import EndpointUnavailable
@@ -36,7 +36,6 @@ _TRIES = 3
 _TOLERATED = 0.05  # of a block's answers may fail; they are counted and shown
 _WAIT_SECONDS = 2.0
 _CALIBRATION = (32, 256)
-_RATES = {metric.id: metric.rate for metric in METRICS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,17 +199,16 @@ def _is_done(plan: Plan, cell: Cell, blocks: Sequence[Block], *, spent: float) -
 
 def _widest(plan: Plan, cell: Cell, blocks: Sequence[Block]) -> float | None:
     """Half the widest interval of the headline's overhead; ``None`` where there is none yet."""
-    metric = cell.headline
-    base, *others = (_series(blocks, target.name, metric) for target in plan.targets)
-    if len(base) < 2 or any(len(other) != len(base) for other in others):  # noqa: PLR2004
-        return None
-    return max(
-        (paired_ratio(base, other, rate=_RATES[metric]).half for other in others), default=0.0
-    )
-
-
-def _series(blocks: Sequence[Block], target: str, metric: str) -> list[float]:
-    return [b.figures[metric] for b in blocks if b.target == target and metric in b.figures]
+    base, *others = (target.name for target in plan.targets)
+    if not others:
+        return 0.0
+    halves = [
+        each.overhead.half
+        for other in others
+        for each in compare_cell(blocks, base, other)
+        if each.metric.id == cell.headline
+    ]
+    return max(halves) if len(halves) == len(others) else None
 
 
 def _state(plan: Plan, cell: Cell, blocks: Sequence[Block]) -> str:

@@ -21,7 +21,7 @@ import struct
 from types import ModuleType
 from typing import Protocol
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes, poly1305
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from teeverify.crypto.foreign import FOREIGN_ERRORS
 from teeverify.errors import ConfigurationError, MalformedEvidence, ResponseNotVerified
 
 __all__ = [
@@ -180,7 +181,7 @@ class NaclXChaCha(X25519AesGcm):
         expected.update(body)
         try:
             expected.verify(tag)
-        except Exception:  # noqa: BLE001 -- InvalidSignature, whatever the release calls it
+        except InvalidSignature:
             raise InvalidTag from None
         return text
 
@@ -262,7 +263,7 @@ def _to_x25519(public: bytes) -> bytes:
     try:
         # Refuses points of small order and those outside the main subgroup.
         point: bytes = sodium.crypto_sign_ed25519_pk_to_curve25519(public)
-    except Exception:  # noqa: BLE001 -- libsodium's errors have no common base
+    except FOREIGN_ERRORS:  # libsodium's are ValueErrors, TypeErrors and RuntimeErrors
         raise _no_key("Ed25519", public) from None
     return point
 
