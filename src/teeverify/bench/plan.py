@@ -13,8 +13,6 @@ from teeverify.errors import ConfigurationError
 
 __all__ = ["Cell", "Plan", "cells_of"]
 
-_MIN_TARGETS = 1
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
@@ -73,7 +71,7 @@ class Plan:
             ConfigurationError: No target, or two of one name, or a name that none has.
         """
         names = [target.name for target in self.targets]
-        if len(names) < _MIN_TARGETS or len(set(names)) != len(names):
+        if not names or len(set(names)) != len(names):
             raise ConfigurationError(
                 "each target needs a name of its own", id="usage.bench", got=", ".join(names)
             )

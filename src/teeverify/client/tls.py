@@ -13,6 +13,8 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from teeverify.crypto.foreign import FOREIGN_ERRORS
+
 __all__ = ["OtherKey", "fingerprint", "peer_of", "watch", "watch_in_loop"]
 
 
@@ -33,7 +35,7 @@ def fingerprint(certificate: bytes) -> bytes | None:
     try:
         key = x509.load_der_x509_certificate(certificate).public_key()
         spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except Exception:  # noqa: BLE001 -- whatever a library finds in foreign bytes: no key is known
+    except FOREIGN_ERRORS:
         return None
     return hashlib.sha256(spki).digest()
 
