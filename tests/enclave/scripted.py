@@ -97,14 +97,18 @@ class ScriptedUpstream:
                 doing = asyncio.ensure_future(script(writer, body))
                 gone = asyncio.ensure_future(reader.read(1))
                 await asyncio.wait({doing, gone}, return_when=asyncio.FIRST_COMPLETED)
-                if not doing.done():
+                left = not doing.done()
+                if left:
                     self.closed.append(json.loads(body)["script"])
-                    doing.cancel()
+                # Both are awaited: a task's exception that nobody takes is logged when the garbage
+                # is collected, in the middle of somebody else's test.
+                for task in (doing, gone):
+                    task.cancel()
+                done, _ = await asyncio.gather(doing, gone, return_exceptions=True)
+                if left:
                     break
-                gone.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await gone
-                await doing
+                if isinstance(done, BaseException):
+                    raise done
                 if writer.is_closing():
                     break
         writer.close()
