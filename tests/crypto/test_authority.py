@@ -27,7 +27,7 @@ def test_overrides(tools):
     root = Authority.root("Root", organisation=None, serial=7, path_length=3)
     certificate = tools.read(root)
     assert certificate.serial == 7
-    assert certificate.path_length == 3
+    assert certificate.extensions.path_length == 3
     assert root.certificate.subject.rfc4514_string() == "CN=Root"
     day = datetime(2025, 1, 1, tzinfo=UTC)
     leaf = root.issue("Leaf", not_before=day, not_after=day, key_usage=["key_agreement"])

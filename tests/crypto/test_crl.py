@@ -203,6 +203,7 @@ class TestVerify:
     def test_of_another_ca(self, p256, at, tools):
         error = self.refused(EndorsementInvalid, p256.root.crl(), tools.read(p256.ca), at)
         assert "another CA" in error.message
+        assert error.got.startswith("'Test Root CA' (sha256 of the name ")
         self.refused(
             EndorsementInvalid,
             p256.ca.crl(issuer=p256.root.certificate.subject),

@@ -91,8 +91,7 @@ class TestBoth:
             (r, top),
             (order, order),
         ):
-            error = refused(verify_raw, key, raw_of(one, two, size))
-            assert "outside" in error.got
+            refused(verify_raw, key, raw_of(one, two, size))
             refused(verify_der, key, encode_dss_signature(one, two))
         for one, two in ((-r, s), (r, -s), (r + order, s), (r, s + order)):
             refused(verify_der, key, der_pair(one, two))

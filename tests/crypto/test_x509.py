@@ -141,7 +141,7 @@ class TestRefused:
         for read in (
             lambda: certificate.is_ca,
             lambda: certificate.key_usage,
-            lambda: certificate.critical_extensions,
+            lambda: certificate.extensions.critical,
             lambda: certificate.extension("1.2.3"),
         ):
             with pytest.raises(MalformedEvidence) as caught:
@@ -231,16 +231,20 @@ class TestFields:
     def test_constraints(self, p256, tools):
         leaf, ca, root = (tools.read(a) for a in (p256.leaf, p256.ca, p256.root))
         assert (leaf.is_ca, ca.is_ca, root.is_ca) == (False, True, True)
-        assert (leaf.path_length, ca.path_length, root.path_length) == (None, 0, None)
+        assert (
+            leaf.extensions.path_length,
+            ca.extensions.path_length,
+            root.extensions.path_length,
+        ) == (None, 0, None)
         assert leaf.key_usage == {"digital_signature"}
         assert ca.key_usage == {"key_cert_sign", "crl_sign"}
-        assert ca.critical_extensions == {"2.5.29.15", "2.5.29.19"}
+        assert ca.extensions.critical == {"2.5.29.15", "2.5.29.19"}
 
     def test_absent_constraints_are_the_safe_ones(self, p256, tools):
         bare = tools.read(p256.ca.issue("Bare", ca=None, key_usage=None))
         assert not bare.is_ca
         assert bare.key_usage == frozenset()
-        assert bare.critical_extensions == frozenset()
+        assert bare.extensions.critical == frozenset()
 
     def test_extension_values(self, p256, tools):
         odd = ("1.2.840.113741.1.13.1", b"\x30\x03\x02\x01\x05", False)
@@ -385,8 +389,8 @@ def test_any_change_gives_a_certificate_or_our_error(p256, data):
     try:
         certificate = parse_certificate(bytes(der), **NAMES)
         _ = certificate.common_name, certificate.issuer_common_name, certificate.public_key
-        _ = certificate.is_ca, certificate.key_usage, certificate.path_length
-        _ = certificate.critical_extensions, certificate.extension("2.5.29.14")
+        _ = certificate.is_ca, certificate.key_usage, certificate.extensions.path_length
+        _ = certificate.extensions.critical, certificate.extension("2.5.29.14")
     except TeeVerifyError:
         pass
 
@@ -405,8 +409,8 @@ def test_nothing_is_accepted_that_the_library_refuses(p256, data):
         der[data.draw(st.integers(0, len(der) - 1))] = data.draw(st.integers(0, 255))
     try:
         ours = parse_certificate(bytes(der), **NAMES)
-        constraints = ours.is_ca, ours.path_length
-        usage, critical = ours.key_usage, ours.critical_extensions
+        constraints = ours.is_ca, ours.extensions.path_length
+        usage, critical = ours.key_usage, ours.extensions.critical
     except MalformedEvidence:
         return
     theirs = x509.load_der_x509_certificate(bytes(der))

@@ -90,7 +90,8 @@ def test_list_with_another_type_inside():
 
 
 def test_text_that_is_not_hex_or_base64():
-    refused(lambda: of({"m": "0"}).hex("m"), "root.m")
+    for text, says in (("0aF", "odd number of digits (3)"), ("0xg", "not hexadecimal")):
+        assert says in refused(lambda text=text: of({"m": text}).hex("m"), "root.m").message
     refused(lambda: of({"m": "00"}).hex("m", 2), "root.m")
     refused(lambda: of({"m": "0x00"}).hex("m"), "root.m")
     assert of({"m": "0x00"}).hex("m", 1, prefix=True) == b"\x00"

@@ -301,6 +301,17 @@ class TestJson:
             assert refused(json_value, deep).have == 33
         refused(json_value, "[[]]", max_depth=1)
 
+    def test_depth_of_texts_with_escapes(self):
+        for opening, closing in (("[", "]"), ('{"\\n":', "}")):
+            text = opening * 31 + '["\\n"]' + closing * 31
+            assert json_value(text, **NAMES)
+            error = refused(json_value, opening + text + closing)
+            assert (error.need, error.have) == ("at most 32", 33)
+            for size in (200, 300, 100_000):
+                error = refused(json_value, opening * size + '"\\n"' + closing * size)
+                assert (error.need, error.have) == ("at most 32", 33)
+        refused(json_value, '["\\n",[]]', max_depth=1)
+
     def test_brackets_in_strings_are_not_depth(self):
         text = json.dumps(["[" * 100, '\\"' + "{" * 100, "\\"])
         assert json_value(text, **NAMES)[0] == "[" * 100

@@ -34,7 +34,7 @@ def ours(forge, raw, form):
     ("version", "body"), [(3, "sgx"), (4, "1.0"), (5, "1.0"), (5, "1.5"), (5, "1.5ex")]
 )
 def test_it_reads_the_same_fields(forge, version, body):
-    names = {field for field in tdx.TdReport.__slots__ if field != "tee_tcb_svn"}
+    names = {field for field in tdx.TdReport._fields if field != "tee_tcb_svn"}
     values = {}
     if body != "sgx":
         base = tdx.parse_quote(forge.intel.quote(version=version, body=body)).td

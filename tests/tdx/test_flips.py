@@ -10,6 +10,8 @@ from teeverify import tdx
 from teeverify.clock import from_unix
 from teeverify.errors import EndorsementUnavailable, EvidenceError, TeeVerifyError
 
+from .test_vectors import hex_quotes
+
 SIGNED_AND_KEYS = {
     "header and body": range(632),
     "signature": range(636, 700),
@@ -107,8 +109,8 @@ def _real(vectors):
     return raw, endorsements, at
 
 
-# Every real quote, with endorsements, and the check at which it stops when it is intact: two have
-# none that match, but all of their signatures are verified before that is seen.
+# Every real quote of the folder, with endorsements, and the check at which it stops when it is
+# intact: two have none that match, but all of their signatures are verified before that is seen.
 # docs/unsigned-bytes.md explains the list of bytes that nothing covers: what follows the signature
 # section, and the NUL at the end of the PEM.
 REAL = (
@@ -157,3 +159,18 @@ def test_every_byte_of_every_real_quote(vectors, name, collateral, at, intact):
     assert harmless <= {(final_nul, space) for space in b"\t\n\r "}
     for offset in range(covered, len(raw)):
         assert stops_at(flipped(raw, offset, offset % 8), endorsements, options) == intact
+
+
+@pytest.mark.vectors
+@pytest.mark.parametrize("capture", ["nearcloud-20260629", "venice-20260610", "nanogpt-20260610"])
+def test_every_byte_of_the_quotes_that_endpoints_gave(vectors, capture):
+    folder = vectors / "endpoints/captures" / capture
+    endorsements = tdx.Endorsements.load(folder)
+    options = {"at": json.loads((folder / "manifest.json").read_text())["captured_at"]}
+    for raw in hex_quotes(folder):
+        assert stops_at(raw, endorsements, options) == ""
+        quote = tdx.parse_quote(raw)
+        covered = len(raw) - quote.trailing_bytes
+        assert quote.certification_data.endswith(b"\0")
+        for offset in range(covered - 1):
+            assert stops_at(flipped(raw, offset, offset % 8), endorsements, options)

@@ -33,7 +33,7 @@ def test_every_field():
     found = parse_pck_extension(extension(), platform=True)
     assert found.fmspc.hex() == GOOD["fmspc"]
     assert found.pce_id.hex() == GOOD["pce_id"]
-    assert found.tcb.components == GOOD["components"]
+    assert found.tcb.components == bytes(GOOD["components"])
     assert found.tcb.pce_svn == 40000
     assert found.tcb.cpu_svn == bytes(GOOD["components"])
     assert found.ppid == GOOD["ppid"]
@@ -166,7 +166,7 @@ def test_the_usual_form_and_the_general_one_read_the_same(components, pce_svn):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pck, "_USUAL_TCB", re.compile(rb"(?!)"))
         assert parse_pck_extension(value, platform=True) == quick
-    assert (quick.tcb.components, quick.tcb.pce_svn) == (tuple(components), pce_svn)
+    assert (quick.tcb.components, quick.tcb.pce_svn) == (bytes(components), pce_svn)
 
 
 @given(st.data())

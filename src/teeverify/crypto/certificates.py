@@ -36,8 +36,7 @@ __all__ = [
 ]
 
 MAX_DEPTH = 8
-_BASIC_CONSTRAINTS = "2.5.29.19"
-_KEY_USAGE = "2.5.29.15"
+_CRITICAL = frozenset({"2.5.29.19", "2.5.29.15"})  # basic constraints, key usage
 _SIMULATOR = b"teeverify simulator"
 
 
@@ -88,18 +87,22 @@ def verify_path(
             hint="Give at least one root for this vendor.",
         )
     _check_shape(chain, id, what)
-    presented = _presented(chain, anchors, id, what)
+    anchor = _presented(chain, anchors, id, what)
     for index, certificate in enumerate(chain):
         _check_extensions(certificate, critical, id, what)
         if index:
+            _check_names(chain[index - 1], certificate, id, what)
             _check_issuer(certificate, index - 1, id, what)
-    for child, issuer in pairwise(chain):
-        _check_names(child, issuer, id, what)
+    below = chain if anchor is None else chain[:-1]
+    for child, issuer in pairwise(below):
         key = issuer.public_key
-        if not is_on_curve(key) and (presented is None or issuer is not chain[-1]):
+        if not is_on_curve(key):
             _refuse(id, what, issuer, "has an RSA key, which only a trust anchor may have")
         verify_signed(child.signed, key, id=id, what=_title(what, child))
-    anchor = presented if presented is not None else _above(chain[-1], anchors, id, what)
+    if anchor is None:
+        anchor = _above(chain[-1], anchors, id, what)
+    else:
+        _verify_by_anchor(below[-1], anchor, id, what)
     for certificate in chain:
         verify_dates(certificate, at=moment, id=id, what=what)
     return anchor
@@ -199,7 +202,7 @@ def _check_extensions(
     what: str,
 ) -> None:
     """RFC 5280 section 6.1.4 (o) and 6.1.5 (f)."""
-    unknown = certificate.critical_extensions - critical - {_BASIC_CONSTRAINTS, _KEY_USAGE}
+    unknown = certificate.extensions.critical - critical - _CRITICAL
     if unknown:
         _refuse(
             id, what, certificate, f"has an unknown critical extension {', '.join(sorted(unknown))}"
@@ -208,14 +211,13 @@ def _check_extensions(
 
 def _check_issuer(certificate: Certificate, below: int, id: str, what: str) -> None:
     """RFC 5280 section 6.1.4 (k) to (n); ``below`` counts the intermediates beneath."""
-    if not certificate.is_ca:
+    says = certificate.extensions
+    if not says.is_ca:
         _refuse(id, what, certificate, "issued a certificate but is not a CA")
-    if "key_cert_sign" not in certificate.key_usage:
+    if "key_cert_sign" not in says.key_usage:
         _refuse(id, what, certificate, "issued a certificate but may not (key usage)")
-    if certificate.path_length is not None and below > certificate.path_length:
-        _refuse(
-            id, what, certificate, f"allows {certificate.path_length} CAs below it, not {below}"
-        )
+    if says.path_length is not None and below > says.path_length:
+        _refuse(id, what, certificate, f"allows {says.path_length} CAs below it, not {below}")
 
 
 def _check_names(child: Certificate, issuer: Certificate, id: str, what: str) -> None:
@@ -248,6 +250,8 @@ def _above(
 
 
 def _verify_by_anchor(last: Certificate, anchor: Anchor, id: str, what: str) -> None:
+    if last.sha256 in anchor.issued_sha256:
+        return  # the signature of these very bytes was verified when they were written down
     key = anchor_key(anchor, id=id)
     verify_signed(last.signed, key, id=id, what=_title(what, last))
 

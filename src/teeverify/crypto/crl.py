@@ -6,18 +6,28 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NoReturn, cast
+from typing import NamedTuple, NoReturn, cast
 
 from cryptography import x509
 
 from teeverify.clock import UTC, parse_time, show_time
-from teeverify.crypto.der import GENERALIZED_TIME, INTEGER, SEQUENCE, UTC_TIME, DerReader
+from teeverify.crypto.der import (
+    GENERALIZED_TIME,
+    INTEGER,
+    SEQUENCE,
+    UTC_TIME,
+    end_of,
+    ends_of,
+    span_of,
+)
 from teeverify.crypto.foreign import FOREIGN_ERRORS
+from teeverify.crypto.names import shown_name
 from teeverify.crypto.signed import (
     Anchor,
+    Frame,
     Signed,
+    cut_signed,
     load_issuer_key,
-    parse_signed,
     require_algorithm,
     verify_signed,
 )
@@ -38,7 +48,7 @@ __all__ = [
 ]
 
 MAX_CRL_BYTES = 8 * 1024 * 1024
-_VERSION_2 = 1
+_VERSION_2 = bytes.fromhex("020101")
 _ALLOWED_IN_ENTRY = (x509.CRLReason, x509.InvalidityDate)
 _REMOVE = x509.ReasonFlags.remove_from_crl
 _MAX_SERIAL_BYTES = 21
@@ -152,8 +162,7 @@ def parse_crl(der: bytes, *, id: str, what: str) -> Crl:
             update, two different signature algorithms, an unknown critical extension, or a list
             that covers only part of what its issuer revoked.
     """
-    signed = parse_signed(der, id=id, what=what, max_bytes=MAX_CRL_BYTES)
-    issuer, entries = _walk(signed, id, what)
+    signed, issuer, entries = cut_signed(der, _cut, id=id, what=what, max_bytes=MAX_CRL_BYTES)
     try:
         loaded = x509.load_der_x509_crl(der)
         this_update, next_update = loaded.last_update_utc, loaded.next_update_utc
@@ -168,16 +177,25 @@ def parse_crl(der: bytes, *, id: str, what: str) -> Crl:
     return Crl(der, what, issuer, this_update, next_update, number, key_identifier, signed, listed)
 
 
-def _walk(signed: Signed, id: str, what: str) -> tuple[bytes, bytes]:
-    """The exact bytes of the issuer's name and of all entries (RFC 5280 section 5.1.2)."""
-    tbs = DerReader(signed.tbs, name=what, id=id).nested(SEQUENCE, "tbs")
-    if tbs.integer("version") != _VERSION_2:
-        raise tbs.error("not a version 2 revocation list", "version")
-    require_algorithm(tbs, signed)
-    issuer = tbs.encoded(SEQUENCE, "issuer")
-    while tbs.next_tag() in (UTC_TIME, GENERALIZED_TIME):
-        tbs.any("update")
-    return issuer, tbs.value(SEQUENCE, "entries") if tbs.next_tag() == SEQUENCE else b""
+class _Parts(NamedTuple):
+    """The exact bytes of a list's parts (RFC 5280 section 5.1.2)."""
+
+    signed: Signed
+    issuer: bytes
+    entries: bytes
+
+
+def _cut(der: bytes, frame: Frame) -> _Parts:
+    version, algorithm, issuer, position = ends_of(der, frame.start, 4)
+    if der[frame.start : version] != _VERSION_2:
+        raise ValueError("not a version 2 revocation list")
+    require_algorithm(der[version:algorithm], frame.signed)
+    if position < frame.end and der[position] in (UTC_TIME, GENERALIZED_TIME):
+        position = end_of(der, position)  # the next update
+    start, end = position, position
+    if position < frame.end and der[position] == SEQUENCE:
+        start, end = span_of(der, position)
+    return _Parts(frame.signed, der[algorithm:issuer], der[start:end])
 
 
 def _usual_serials(entries: bytes) -> frozenset[int]:
@@ -258,7 +276,7 @@ def verify_crl(
         ConfigurationError: ``at`` has no zone.
     """
     moment = parse_time(at)
-    _require_issuer(crl, issuer.subject, f"{issuer.common_name!a}", id=id, what=what)
+    _require_issuer(crl, issuer.subject, id=id, what=what)
     if "crl_sign" not in issuer.key_usage:
         raise ChainInvalid(
             f"{what}: {issuer.common_name!a} may not sign revocation lists (key usage)", id=id
@@ -294,19 +312,19 @@ def verify_crl_of_anchor(
         ConfigurationError: ``at`` has no zone.
     """
     moment = parse_time(at)
-    _require_issuer(crl, anchor.subject, anchor.name, id=id, what=what)
+    _require_issuer(crl, anchor.subject, id=id, what=what)
     key = load_issuer_key(anchor.spki, id=id, what=anchor.name)
     verify_signed(crl.signed, key, id=id, what=what)
     _require_current(crl, moment, id=id, what=what)
 
 
-def _require_issuer(crl: Crl, subject: bytes, name: str, *, id: str, what: str) -> None:
+def _require_issuer(crl: Crl, subject: bytes, *, id: str, what: str) -> None:
     if crl.issuer != subject:
         raise EndorsementInvalid(
             f"{what}: it is the list of another CA",
             id=id,
-            got=f"issuer name {crl.issuer.hex()[:160]}",
-            want=f"{name} (name {subject.hex()[:160]})",
+            got=shown_name(crl.issuer, id=id),
+            want=shown_name(subject, id=id),
         )
 
 
@@ -338,8 +356,8 @@ def require_not_revoked(
         raise EndorsementInvalid(
             f"{what}: the revocation list is not that of the certificate's issuer",
             id=id,
-            got=f"issuer name {crl.issuer.hex()[:160]}",
-            want=f"{certificate.issuer_common_name!a} (name {certificate.issuer.hex()[:160]})",
+            got=shown_name(crl.issuer, id=id),
+            want=shown_name(certificate.issuer, id=id),
         )
     if crl.revokes(certificate.serial):
         error = EndorsementInvalid(

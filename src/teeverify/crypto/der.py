@@ -79,7 +79,9 @@ def ends_of(data: bytes, position: int, count: int) -> list[int]:
     """Where each of so many elements in a row ends; see :func:`contents_of`."""
     ends: list[int] = []
     for _ in range(count):
-        position = span_of(data, position)[1]
+        size = data[position + 1]
+        # Nearly all are short: asking for the span of each took a third of reading a certificate.
+        position = position + 2 + size if size < _LONG_FORM else end_of(data, position)
         ends.append(position)
     return ends
 

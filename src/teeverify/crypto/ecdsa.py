@@ -7,18 +7,17 @@ Both encodings have exactly one form each: ``r || s`` of fixed width (IEEE P1363
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
 from typing import NoReturn, cast
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-from cryptography.hazmat.primitives.asymmetric.utils import (
-    decode_dss_signature,
-    encode_dss_signature,
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
 )
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from teeverify.crypto.foreign import FOREIGN_ERRORS
 from teeverify.errors import MalformedEvidence, SignatureInvalid
@@ -26,30 +25,14 @@ from teeverify.errors import MalformedEvidence, SignatureInvalid
 __all__ = ["p256_key", "verify_der", "verify_raw"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Profile:
-    """What belongs to one curve: FIPS 186-5 and SP 800-186 section 3.2.1."""
-
-    size: int
-    order: int
-    algorithm: ec.ECDSA
-
-
-_P256 = _Profile(
-    size=32,
-    order=0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
-    algorithm=ec.ECDSA(hashes.SHA256()),
-)
-_P384 = _Profile(
-    size=48,
-    order=int(
-        "ffffffffffffffffffffffffffffffffffffffffffffffff"
-        "c7634d81f4372ddf581a0db248b0a77aecec196accc52973",
-        16,
-    ),
-    algorithm=ec.ECDSA(hashes.SHA384()),
-)
-_PROFILES = {"secp256r1": _P256, "secp384r1": _P384}
+# By curve: how many bytes r and s have, and the curve's own hash (FIPS 186-5 section 6.1.1).
+_CURVES = {
+    "secp256r1": (32, ec.ECDSA(hashes.SHA256())),
+    "secp384r1": (48, ec.ECDSA(hashes.SHA384())),
+}
+_P256_BYTES = 64
+# Beginning of the SubjectPublicKeyInfo (RFC 5480 section 2.1: named curve, uncompressed point).
+P256_SPKI = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
 
 
 def p256_key(
@@ -68,12 +51,12 @@ def p256_key(
     Raises:
         MalformedEvidence: Another length, or not a point of the curve.
     """
-    if len(xy) != 2 * _P256.size:
+    if len(xy) != _P256_BYTES:
         raise MalformedEvidence(
-            f"{what}: wrong length", id=id, field=what, need=2 * _P256.size, have=len(xy)
+            f"{what}: wrong length", id=id, field=what, need=_P256_BYTES, have=len(xy)
         )
     try:
-        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + xy)
+        return cast("ec.EllipticCurvePublicKey", load_der_public_key(P256_SPKI + xy))
     except FOREIGN_ERRORS:
         raise MalformedEvidence(
             f"{what}: not a point of P-256", id=id, field=what, got=xy.hex()[:32] + "..."
@@ -101,13 +84,12 @@ def verify_raw(
         SignatureInvalid: Another kind of key, another length, ``r`` or ``s`` out of range, or the
             signature does not verify.
     """
-    curve, profile = _profile(key, id, what)
-    if len(signature) != 2 * profile.size:
+    curve, size, algorithm = _on_curve(key, id, what)
+    if len(signature) != 2 * size:
         _refuse(curve, id, what, f"a signature of {len(signature)} bytes")
-    r = int.from_bytes(signature[: profile.size], "big")
-    s = int.from_bytes(signature[profile.size :], "big")
-    _require_range(curve, profile, (r, s), (id, what))
-    _verify(curve, profile, encode_dss_signature(r, s), message, (id, what))
+    r = int.from_bytes(signature[:size], "big")
+    s = int.from_bytes(signature[size:], "big")
+    _verify(curve, algorithm, encode_dss_signature(r, s), message, (id, what))
 
 
 def verify_der(
@@ -133,66 +115,42 @@ def verify_der(
         SignatureInvalid: Another kind of key, not DER, ``r`` or ``s`` out of range, or the
             signature does not verify.
     """
-    curve, profile = _profile(key, id, what)
+    curve, _, algorithm = _on_curve(key, id, what)
     if with_sha256:
-        profile = replace(profile, algorithm=ec.ECDSA(hashes.SHA256()))
-    try:
-        r, s = decode_dss_signature(signature)
-        canonical = encode_dss_signature(r, s) == signature
-    except FOREIGN_ERRORS:
-        canonical, r, s = False, 0, 0
-    if not canonical:
-        _refuse(curve, id, what, "a signature that is not DER")
-    _require_range(curve, profile, (r, s), (id, what))
-    _verify(curve, profile, signature, message, (id, what))
+        algorithm = ec.ECDSA(hashes.SHA256())
+    _verify(curve, algorithm, signature, message, (id, what))
 
 
-def _profile(
-    key: PublicKeyTypes,
-    id: str,
-    what: str,
-) -> tuple[ec.EllipticCurvePublicKey, _Profile]:
-    # Only public keys on a curve have both. The library's classes are abstract ones, and asking
-    # those for each signature takes longer than this.
-    name = type(key).__name__
-    if hasattr(key, "curve") and hasattr(key, "verify"):
-        name = key.curve.name
-        profile = _PROFILES.get(name)
-        if profile is not None:
-            return cast("ec.EllipticCurvePublicKey", key), profile
-    raise SignatureInvalid(
-        f"{what}: the key is of a kind that must not sign this",
-        id=id,
-        got=name,
-        want="an ECDSA key on P-256 or P-384",
-    )
-
-
-def _require_range(
-    key: ec.EllipticCurvePublicKey,
-    profile: _Profile,
-    pair: tuple[int, int],
-    names: tuple[str, str],
-) -> None:
-    """FIPS 186-5 section 6.4.2 step 1. Both halves of the range of s are allowed."""
-    r, s = pair
-    if not (0 < r < profile.order and 0 < s < profile.order):
-        _refuse(key, *names, "r or s outside 1 to n - 1")
+def _on_curve(
+    key: PublicKeyTypes, id: str, what: str
+) -> tuple[ec.EllipticCurvePublicKey, int, ec.ECDSA]:
+    """The key, with what belongs to its curve."""
+    # Only keys on a curve have one. The library's classes are abstract ones, and asking those for
+    # each signature takes longer than this.
+    name = key.curve.name if hasattr(key, "curve") else type(key).__name__
+    if name not in _CURVES:
+        raise SignatureInvalid(
+            f"{what}: the key is of a kind that must not sign this",
+            id=id,
+            got=name,
+            want="an ECDSA key on P-256 or P-384",
+        )
+    return cast("ec.EllipticCurvePublicKey", key), *_CURVES[name]
 
 
 def _verify(
     key: ec.EllipticCurvePublicKey,
-    profile: _Profile,
+    algorithm: ec.ECDSA,
     signature: bytes,
     message: bytes,
     names: tuple[str, str],
 ) -> None:
+    # The library refuses what is not DER in its only form, and r or s outside of 1 to n - 1
+    # (FIPS 186-5 section 6.4.2 step 1); the tests hold it to that. Both halves of s are allowed.
     try:
-        key.verify(signature, message, profile.algorithm)
-    except InvalidSignature:
-        _refuse(key, *names, "a signature that this key did not make over these bytes")
+        key.verify(signature, message, algorithm)
     except FOREIGN_ERRORS:
-        _refuse(key, *names, "a signature that cannot be verified")
+        _refuse(key, *names, "a signature that this key did not make over these bytes")
 
 
 def _refuse(key: ec.EllipticCurvePublicKey, id: str, what: str, got: str) -> NoReturn:

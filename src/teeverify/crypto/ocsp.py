@@ -158,7 +158,7 @@ def _is_responder(response: OcspResponse, certificate: Certificate) -> bool:
 def _may_answer(signer: Certificate) -> bool:
     """Whether a certificate is one of a delegate: it signs, and answers are what it signs."""
     raw = signer.extension(_EXTENDED_KEY_USAGE)
-    if raw is None or signer.is_ca or signer.critical_extensions - _SIGNER_CRITICAL:
+    if raw is None or signer.is_ca or signer.extensions.critical - _SIGNER_CRITICAL:
         return False
     outer = DerReader(raw, name=signer.what, id=RESPONDER)
     usages = outer.nested(SEQUENCE, "extended_key_usage")

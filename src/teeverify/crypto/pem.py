@@ -52,14 +52,15 @@ def pem_blocks(
         found = text.find(begin, position)
         if found < 0 or text[position:found].strip(_SPACE):
             position = _after(text, position, _SPACE)
-            raise _error(id, what, f"not {begin.decode()}", position)
+            raise _error(id, what, f"something else than {begin.decode()}", position)
         if len(blocks) == max_blocks:
             raise _error(id, what, "too many PEM blocks", found, need=max_blocks)
         start = found + len(begin)
         stop = text.find(end, start)
         body = text[start:stop].translate(None, _SPACE)
         if stop < 0 or b"-" in body:
-            raise _error(id, what, f"not {end.decode()}", _after(text, start, _BODY))
+            problem = f"cut off, or no base64, before {end.decode()}"
+            raise _error(id, what, problem, _after(text, start, _BODY))
         body_text = body.decode("latin-1")  # what is not ASCII is no base64 either
         blocks.append(base64_bytes(body_text, field=f"{what}[{len(blocks)}]", id=id))
         position = stop + len(end)

@@ -5,25 +5,27 @@ RFC 5280 sections 4.1.1 and 5.1.1. The signed bytes are those that were sent.
 
 from __future__ import annotations
 
-from typing import NamedTuple, NoReturn, Protocol, TypeGuard, cast
+from collections.abc import Callable
+from typing import NamedTuple, NoReturn, Protocol, TypeGuard, TypeVar, cast
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from teeverify.crypto.der import SEQUENCE, DerReader
-from teeverify.crypto.ecdsa import verify_der
+from teeverify.crypto.der import SEQUENCE, DerReader, contents_of, ends_of, span_of
+from teeverify.crypto.ecdsa import P256_SPKI, verify_der
 from teeverify.crypto.foreign import FOREIGN_ERRORS
 from teeverify.errors import MalformedEvidence, SignatureInvalid
 
 __all__ = [
     "PSS_ALGORITHMS",
     "Anchor",
+    "Frame",
     "IssuerKey",
     "LoadedAnchor",
     "Signed",
-    "algorithm_problem",
     "anchor_key",
+    "cut_signed",
     "is_on_curve",
     "load_issuer_key",
     "parse_signed",
@@ -31,6 +33,7 @@ __all__ = [
     "verify_signed",
 ]
 
+T = TypeVar("T")
 IssuerKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 MIN_RSA_BITS = 2048
@@ -64,11 +67,8 @@ _PSS_SALT_BYTES = 48
 _ECDSA_OIDS = bytes.fromhex("06082a8648ce3d04")
 _OID_OFFSET = 2
 _ECDSA_ALGORITHM_BYTES = 12
-# Beginnings of the SubjectPublicKeyInfo (RFC 5480 section 2.1: named curve, uncompressed point).
-_EC_SPKI = (
-    bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004"),
-    bytes.fromhex("3076301006072a8648ce3d020106052b8104002203620004"),
-)
+# Beginnings of the SubjectPublicKeyInfo; the second is of P-384.
+_EC_SPKI = (P256_SPKI, bytes.fromhex("3076301006072a8648ce3d020106052b8104002203620004"))
 _RSA_OID = bytes.fromhex("06092a864886f70d010101")
 
 
@@ -87,6 +87,10 @@ class Anchor(Protocol):
     def spki(self) -> bytes:
         """DER of the SubjectPublicKeyInfo."""
 
+    @property
+    def issued_sha256(self) -> frozenset[str]:
+        """SHA-256 of certificates that are known to be signed by it, in hex."""
+
 
 class LoadedAnchor(NamedTuple):
     """A trust anchor with its key loaded, for whoever verifies several signatures of one anchor.
@@ -95,12 +99,14 @@ class LoadedAnchor(NamedTuple):
         name: What people call it.
         subject: DER of the subject name.
         spki: DER of the SubjectPublicKeyInfo.
+        issued_sha256: SHA-256 of certificates that are known to be signed by it, in hex.
         public_key: The key that ``spki`` holds.
     """
 
     name: str
     subject: bytes
     spki: bytes
+    issued_sha256: frozenset[str]
     public_key: IssuerKey
 
     @classmethod
@@ -111,7 +117,7 @@ class LoadedAnchor(NamedTuple):
             MalformedEvidence: See :func:`load_issuer_key`.
         """
         key = load_issuer_key(anchor.spki, id=id, what=anchor.name)
-        return cls(name=anchor.name, subject=anchor.subject, spki=anchor.spki, public_key=key)
+        return cls(anchor.name, anchor.subject, anchor.spki, anchor.issued_sha256, key)
 
 
 def anchor_key(anchor: Anchor, *, id: str) -> IssuerKey:
@@ -139,6 +145,55 @@ class Signed(NamedTuple):
     signature: bytes
 
 
+class Frame(NamedTuple):
+    """Where the parts of one signed structure are.
+
+    Attributes:
+        signed: The structure, taken apart.
+        start: Where the contents of its signed bytes begin.
+        end: Where they end.
+    """
+
+    signed: Signed
+    start: int
+    end: int
+
+
+def cut_signed(
+    der: bytes, cut: Callable[[bytes, Frame], T], *, id: str, what: str, max_bytes: int
+) -> T:
+    """Cut a structure into its parts, which are right only where a strict reader accepts it too.
+
+    Args:
+        der: The structure; nothing may follow it.
+        cut: Cuts the signed bytes; a :class:`ValueError` says what is wrong with them.
+        id: Check id for the errors.
+        what: What is read, for the errors.
+        max_bytes: Most bytes accepted.
+
+    Raises:
+        MalformedEvidence: Too large, truncated, trailing data, or what ``cut`` says.
+    """
+    problem, offset = "truncated", len(der)
+    if len(der) > max_bytes:
+        raise MalformedEvidence(
+            f"{what}: too large", id=id, field=what, need=f"at most {max_bytes}", have=len(der)
+        )
+    try:
+        tbs, whole = span_of(der, 0)
+        end, algorithm = ends_of(der, tbs, 2)
+        bits = contents_of(der, algorithm)
+        signed = Signed(der[tbs:end], der[end:algorithm], der[bits + 1 :])
+        if whole >= len(der) and der[bits] == 0:
+            return cut(der, Frame(signed, contents_of(der, tbs), end))
+        problem, offset = "trailing data, or a signature with unused bits", whole
+    except IndexError:
+        pass
+    except ValueError as error:
+        problem, offset = str(error), 0
+    raise MalformedEvidence(f"{what}: {problem}", id=id, field=what, offset=offset)
+
+
 def parse_signed(der: bytes, *, id: str, what: str, max_bytes: int) -> Signed:
     """Take the frame apart; exactly one structure, nothing after it.
 
@@ -161,26 +216,22 @@ def parse_signed(der: bytes, *, id: str, what: str, max_bytes: int) -> Signed:
     return signed
 
 
-def require_algorithm(tbs: DerReader, signed: Signed) -> None:
-    """Take the algorithm inside the signed bytes, which must be the one outside them.
+def require_algorithm(inside: bytes, signed: Signed) -> None:
+    """Demand that the algorithm inside the signed bytes is the one outside them.
+
+    Args:
+        inside: DER of the AlgorithmIdentifier inside.
+        signed: The structure.
 
     Raises:
-        MalformedEvidence: They differ (RFC 5280 section 4.1.1.2), or ECDSA has parameters
-            (RFC 5758 section 3.2 has none; the library warns about NULL as it loads).
+        ValueError: They differ (RFC 5280 section 4.1.1.2), or ECDSA has parameters (RFC 5758
+            section 3.2 has none; the library warns about NULL as it loads).
     """
-    problem = algorithm_problem(tbs.encoded(SEQUENCE, "algorithm"), signed)
-    if problem:
-        raise tbs.error(problem, "algorithm")
-
-
-def algorithm_problem(inside: bytes, signed: Signed) -> str | None:
-    """What is wrong with the algorithm inside the signed bytes; see :func:`require_algorithm`."""
     if inside != signed.algorithm:
-        return "two different signature algorithms"
+        raise ValueError("two different signature algorithms")
     is_ecdsa = signed.algorithm[_OID_OFFSET:].startswith(_ECDSA_OIDS)
     if is_ecdsa and len(signed.algorithm) != _ECDSA_ALGORITHM_BYTES:
-        return "parameters where ECDSA has none"
-    return None
+        raise ValueError("parameters where ECDSA has none")
 
 
 def load_issuer_key(spki: bytes, *, id: str, what: str) -> IssuerKey:

@@ -309,7 +309,7 @@ def verify_timestamp(stamp: Timestamp, anchors: Sequence[Anchor]) -> str:
         critical=frozenset({_EXTENDED_KEY_USAGE}),
     )
     usage = certificate.extension(_EXTENDED_KEY_USAGE)
-    if usage != _TIME_STAMPING or _EXTENDED_KEY_USAGE not in certificate.critical_extensions:
+    if usage != _TIME_STAMPING or _EXTENDED_KEY_USAGE not in certificate.extensions.critical:
         raise ChainInvalid(
             "the signer's certificate is not for timestamps alone (RFC 3161 section 2.3)", id=_ID
         )

@@ -28,14 +28,15 @@ __all__ = [
 MAX_JSON_BYTES = 4 * 1024 * 1024
 MAX_JSON_DEPTH = 32
 _MAX_NUMBER_CHARACTERS = 40
+_HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,38}")
-# The final quote is optional so that a text which never ends is matched too, once and to its end:
-# where a match can fail, every quote inside would be tried as a new beginning (quadratic time).
-_JSON_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
-_JSON_BRACKET = re.compile(rb"[\[\]{}]")
 _NO_BRACKETS_OR_QUOTES = bytes(byte for byte in range(256) if byte not in b'[]{}"')
+_NO_OPENINGS = bytes(byte for byte in range(256) if byte not in b"[{")
+# A text with no more of them, those inside of strings included, cannot exhaust a parser's stack.
+# Texts with escapes mostly are other texts inside of strings.
+_FEW_OPENINGS = 256
 # Deleted before quotes are looked for: all but structure, backslashes, and what JSON lets follow
 # one. (Where another character follows, the parser stops, so what is behind it is never read.)
 _NO_OUTLINE = bytes(byte for byte in range(256) if byte not in b'[]{}"\\/bfnrtu')
@@ -79,7 +80,9 @@ def hex_bytes(
     try:
         data = bytes.fromhex(digits)
     except ValueError:
-        _fail(field, id, "not hexadecimal", text)
+        cut = len(digits) % 2 and not set(digits) - _HEX_DIGITS
+        problem = f"cut off: an odd number of digits ({len(digits)})" if cut else "not hexadecimal"
+        _fail(field, id, problem, text)
     # What ``fromhex`` skips is white space, and then there are fewer bytes than pairs of digits.
     if 2 * len(data) != len(digits):
         _fail(field, id, "not hexadecimal", text)
@@ -206,25 +209,38 @@ def json_value(
         MalformedEvidence: Too large, too deep, not JSON, a key twice, ``NaN`` or an infinity, a
             number of more than 40 characters, or a lone surrogate.
     """
-    text, outline, brackets = _checked_text(raw, field, id, max_bytes, max_depth)
+    text, decoder = _checked_text(raw, field, id, max_bytes, max_depth)
     try:
-        value = _decoder(text, brackets).decode(text)
+        value = decoder.decode(text)
     except _UnwantedError as error:
         _fail(field, id, error.problem, error.got)
+    except RecursionError:
+        raise _too_deep(field, id, max_depth, "more") from None
     except ValueError as error:
         offset = getattr(error, "pos", None)
         raise MalformedEvidence(f"{field}: not JSON", id=id, field=field, offset=offset) from None
-    if b"\\u" in outline:
-        _refuse_surrogates(value, field, id)
+    if "\\" in text:
+        _check_decoded(value, field, id, max_depth)
     return value
 
 
-def _refuse_surrogates(value: object, field: str, id: str) -> None:
-    """Refuse half a surrogate pair, which only an escape can bring into decoded text."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        _fail(field, id, "text with a lone surrogate")
+def _check_decoded(value: object, field: str, id: str, max_depth: int) -> None:
+    """Refuse deep nesting, and half a surrogate pair, which only an escape can bring in."""
+    items = [value]
+    for _ in range(max_depth + 1):
+        containers = [item for item in items if isinstance(item, (dict, list))]
+        texts = [item for item in items if isinstance(item, str) and not item.isascii()]
+        texts += [name for one in containers if isinstance(one, dict) for name in one]
+        try:
+            "".join(texts).encode("utf-8")
+        except UnicodeEncodeError:
+            _fail(field, id, "text with a lone surrogate")
+        if not containers:
+            return
+        items = [
+            item for one in containers for item in (one.values() if isinstance(one, dict) else one)
+        ]
+    raise _too_deep(field, id, max_depth, max_depth + 1)
 
 
 def json_members(raw: bytes | str, *, field: str, id: str) -> dict[str, bytes]:
@@ -236,10 +252,9 @@ def json_members(raw: bytes | str, *, field: str, id: str) -> dict[str, bytes]:
     Raises:
         MalformedEvidence: As :func:`json_value`, or the text is not an object.
     """
-    text, _, brackets = _checked_text(raw, field, id, MAX_JSON_BYTES, MAX_JSON_DEPTH)
+    text, decoder = _checked_text(raw, field, id, MAX_JSON_BYTES, MAX_JSON_DEPTH)
     if not isinstance(json_value(raw, field=field, id=id), dict):
         _fail(field, id, "not a JSON object")
-    decoder = _decoder(text, brackets)
     members: dict[str, bytes] = {}
     position = _skip(text, text.index("{") + 1)
     while text[position] != "}":
@@ -261,11 +276,8 @@ def _skip(text: str, position: int) -> int:
 
 def _checked_text(
     raw: bytes | str, field: str, id: str, max_bytes: int, max_depth: int
-) -> tuple[str, bytes, bytes]:
-    """Apply the caps that must hold before a parser sees the text.
-
-    Give the text, its outline, and its brackets outside of strings.
-    """
+) -> tuple[str, json.JSONDecoder]:
+    """Apply the caps that must hold before a parser sees the text; give it, and its decoder."""
     try:
         data = raw.encode("utf-8") if isinstance(raw, str) else bytes(raw)
     except UnicodeEncodeError:
@@ -278,42 +290,45 @@ def _checked_text(
             need=f"at most {max_bytes}",
             have=len(data),
         )
-    outline = data.translate(None, _NO_OUTLINE)
-    brackets = _brackets(outline)
-    _check_depth(data, brackets, field, id, max_depth)
-    if isinstance(raw, str) and not raw.startswith("\ufeff"):
-        return raw, outline, brackets
-    return utf8_text(data, field=field, id=id), outline, brackets
-
-
-def _check_depth(data: bytes, brackets: bytes, field: str, id: str, max_depth: int) -> None:
-    """Refuse deep nesting before a parser that recurses sees the text."""
-    # One round takes one or two levels away; what is not gone by then is counted.
-    for _ in range(max_depth // 2):
-        if not brackets:
-            return
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-    depth = 0
-    for bracket in _JSON_BRACKET.findall(_JSON_STRING.sub(b"", data)):
-        depth += 1 if bracket in b"[{" else -1
-        if depth > max_depth:
-            raise MalformedEvidence(
-                f"{field}: nested deeper than {max_depth}",
-                id=id,
-                field=field,
-                need=f"at most {max_depth}",
-                have=depth,
-            )
-
-
-def _brackets(outline: bytes) -> bytes:
-    """The brackets of a text that stand outside of its strings."""
-    if b"\\" in outline:
-        outline = outline.replace(rb"\\", b"").replace(rb"\"", b"")
+    text = raw if isinstance(raw, str) else utf8_text(data, field=field, id=id)
+    if text.startswith("\ufeff"):
+        _fail(field, id, "starts with a byte order mark")
+    outline = data
+    if b"\\" in data:
+        if len(data.translate(None, _NO_OPENINGS)) <= _FEW_OPENINGS:
+            return text, _DECODER_OF_LONG  # how deep it goes is seen when it is decoded
+        outline = data.translate(None, _NO_OUTLINE).replace(rb"\\", b"").replace(rb"\"", b"")
     # A string without brackets is now two quotes, side by side. Where one has some, a quote is left
     # over: then every second piece between quotes is outside of all strings.
-    brackets = outline.translate(None, _NO_BRACKETS_OR_QUOTES).replace(b'""', b"")
-    return b"".join(brackets.split(b'"')[::2]) if b'"' in brackets else brackets
+    outline = outline.translate(None, _NO_BRACKETS_OR_QUOTES).replace(b'""', b"")
+    brackets = b"".join(outline.split(b'"')[::2])
+    _check_depth(brackets, field, id, max_depth)
+    return text, _decoder(data, brackets)
+
+
+def _check_depth(brackets: bytes, field: str, id: str, max_depth: int) -> None:
+    """Refuse deep nesting before a parser that recurses sees the text."""
+    # One round takes one or two levels away; what is not gone by then is counted.
+    left = brackets
+    for _ in range(max_depth // 2):
+        if not left:
+            return
+        left = left.replace(b"[]", b"").replace(b"{}", b"")
+    depth = 0
+    for bracket in brackets:
+        depth += 1 if bracket in b"[{" else -1
+        if depth > max_depth:
+            raise _too_deep(field, id, max_depth, depth)
+
+
+def _too_deep(field: str, id: str, need: int, have: int | str) -> MalformedEvidence:
+    return MalformedEvidence(
+        f"{field}: nested deeper than {need}",
+        id=id,
+        field=field,
+        need=f"at most {need}",
+        have=have,
+    )
 
 
 class _UnwantedError(ValueError):
@@ -363,9 +378,9 @@ _DECODER, _DECODER_OF_LONG = (
 )
 
 
-def _decoder(text: str, brackets: bytes) -> json.JSONDecoder:
+def _decoder(data: bytes, brackets: bytes) -> json.JSONDecoder:
     """A decoder that refuses what Python's default lets through."""
     if brackets == b"{}":
         return _DECODER_OF_LONG  # one object of no lists: no row of numbers
-    numbers = ("," + text).encode("utf-8", "replace").translate(_NUMBERS)
+    numbers = (b"," + data).translate(_NUMBERS)
     return _DECODER_OF_LONG if _LONG_NUMBER in numbers else _DECODER

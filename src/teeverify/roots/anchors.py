@@ -42,12 +42,14 @@ class TrustAnchor:
         certificate_sha256: SHA-256 of the vendor's own certificate of this name and key, in hex,
             where it is written down with the anchor: a certificate of these very bytes was
             verified when it was written down.
+        issued_sha256: SHA-256 of certificates that this key signed, in hex, likewise written down.
     """
 
     name: str
     subject: bytes
     spki: bytes
     certificate_sha256: str | None = None
+    issued_sha256: frozenset[str] = frozenset()
 
     @property
     def fingerprint(self) -> str:

@@ -23,6 +23,7 @@ class _Anchor(TypedDict):
     subject: bytes
     spki: bytes
     certificate_sha256: str
+    issued_sha256: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,8 @@ class VendorRoot:
         not_before: First day of the certificate.
         not_after: Last day of the certificate.
         url: Where the vendor publishes it.
+        issued_sha256: SHA-256 of certificates (DER) of the vendor's own authorities that this key
+            signed, in hex. The tests verify each signature.
     """
 
     name: str
@@ -46,14 +49,16 @@ class VendorRoot:
     not_before: str
     not_after: str
     url: str
+    issued_sha256: frozenset[str] = frozenset()
 
     def anchor(self) -> _Anchor:
-        """The part that verification uses: name, subject, key, and which certificate has them."""
+        """The part that verification uses: name, subject, key, and certificates of that key."""
         return {
             "name": self.name,
             "subject": bytes.fromhex(self.subject_hex),
             "spki": bytes.fromhex(self.spki_hex),
             "certificate_sha256": self.certificate_sha256,
+            "issued_sha256": self.issued_sha256,
         }
 
 
@@ -73,6 +78,16 @@ INTEL_SGX_ROOT = VendorRoot(
     not_before="2018-05-21",
     not_after="2049-12-31",
     url="https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.cer",
+    issued_sha256=frozenset(
+        {
+            # Intel SGX PCK Platform CA and Intel SGX PCK Processor CA, both to 2033-05-21
+            "22eb770dca215b607b5ccfc21a672b1da5cc660b1ad0365020567979edcaa0e1",
+            "13b2dccef8fc4ec977ee5249743b0f758ebd1e28d768b2e1e12bc348adaa09fb",
+            # Intel SGX TCB Signing, to 2025-05-21 and to 2032-05-06
+            "ec37d98107bfb7dab6ff8de4d4dda6fde30a6f50b0d7b03eefb5652f1e652969",
+            "c0575e76d0303b61d09cde8cbdb70db34a74f38318300d7c0e6ba8cf4bf45aea",
+        }
+    ),
 )
 
 NVIDIA_DEVICE_IDENTITY = VendorRoot(

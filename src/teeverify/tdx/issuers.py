@@ -20,7 +20,6 @@ from teeverify.crypto.certificates import (
     LoadedAnchor,
     foreign_root_hint,
     parse_pem_chain,
-    verify_dates,
     verify_path,
     verify_signed_by,
 )
@@ -300,41 +299,24 @@ def _verify_path(
     trusted: Root,
     at: datetime,
     names: tuple[str, str],
-    known: Certificate | None = None,
+    known_root: Certificate | None = None,
 ) -> None:
-    """Verify a path that ends with the root's own certificate.
-
-    Where that is the very certificate that is written down with the anchor, or one that was
-    verified before (``known``), only its dates can have changed.
-    """
-    check, what = names
-    last = chain[-1]
-    if last is known or last.sha256 == trusted.anchor.certificate_sha256:
-        verify_path(chain[:-1], (trusted.loaded,), at=at, id=check, what=what)
-        verify_dates(last, at=at, id=check, what=what)
-    else:
-        verify_path(chain, (trusted.loaded,), at=at, id=check, what=what)
-        _require_root(last, trusted.anchor, check, what)
-
-
-def _require_root(
-    last: Certificate,
-    anchor: TrustAnchor,
-    id: str,
-    what: str,
-) -> None:
-    """Demand that a path ends with the root itself, and that it is as the root signed it.
+    """Verify a path that ends with the root's own certificate, just as the root signed it.
 
     Only its name and key are trusted; but its serial number is looked up in its revocation list.
     """
+    check, what = names
+    last, anchor = chain[-1], trusted.anchor
+    verify_path(chain, (trusted.loaded,), at=at, id=check, what=what)
     if (last.subject, last.spki) != (anchor.subject, anchor.spki):
         raise ChainInvalid(
             f"{what}: the chain does not end with the root",
-            id=id,
+            id=check,
             got=ascii(last.common_name[:60]),
             want=anchor.name,
         )
-    verify_signed_by(last, last, id=id, what=what)
+    if last is not known_root and last.sha256 != anchor.certificate_sha256:
+        verify_signed_by(last, last, id=check, what=what)
 
 
 def _p256(certificate: Certificate, id: str, what: str) -> ec.EllipticCurvePublicKey:

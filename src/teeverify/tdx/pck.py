@@ -51,12 +51,12 @@ class PckTcb(NamedTuple):
     """The SVNs that a PCK certificate vouches for.
 
     Attributes:
-        components: The 16 component SVNs.
+        components: The 16 component SVNs, one byte each.
         pce_svn: SVN of the provisioning certification enclave.
         cpu_svn: The same as ``components``, in the CPU's own encoding.
     """
 
-    components: tuple[int, ...]
+    components: bytes
     pce_svn: int
     cpu_svn: bytes
 
@@ -177,14 +177,14 @@ def _tcb(fields: dict[int, tuple[int, bytes]]) -> PckTcb:
     usual = _USUAL_TCB.fullmatch(element[1]) if element[0] == SEQUENCE else None
     if usual is not None:
         *svns, pce_svn, cpu_svn = usual.groups()
-        return PckTcb(components=tuple(b"".join(svns)), pce_svn=pce_svn[0], cpu_svn=cpu_svn)
+        return PckTcb(components=b"".join(svns), pce_svn=pce_svn[0], cpu_svn=cpu_svn)
     tcb = _nested(element, _ARC + b"\x02", "tcb")
     if len(tcb) != _CPU_SVN:
         _wrong("tcb", f"{len(tcb)} fields, not {_CPU_SVN}")
     for number in range(1, _CPU_SVN + 1):
         if number not in tcb:
             _wrong(f"tcb.{number}", "missing")
-    components = tuple(
+    components = bytes(
         _integer(tcb[number], INTEGER, 0xFF, "tcb") for number in range(1, _COMPONENTS + 1)
     )
     return PckTcb(

@@ -8,9 +8,9 @@ bytes say.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Sequence
 from enum import IntEnum
-from operator import attrgetter
+from typing import Any, NamedTuple
 
 from teeverify.encoding.reader import Reader
 from teeverify.errors import ConfigurationError, MalformedEvidence
@@ -36,59 +36,7 @@ class BodyType(IntEnum):
     TD_1_5_EX = 4
 
 
-_TD_1_0: tuple[tuple[str, int], ...] = (
-    ("tee_tcb_svn", 16),
-    ("mr_seam", 48),
-    ("mr_signer_seam", 48),
-    ("seam_attributes", 8),
-    ("td_attributes", 8),
-    ("xfam", 8),
-    ("mr_td", 48),
-    ("mr_config_id", 48),
-    ("mr_owner", 48),
-    ("mr_owner_config", 48),
-    ("rtmr0", 48),
-    ("rtmr1", 48),
-    ("rtmr2", 48),
-    ("rtmr3", 48),
-    ("report_data", 64),
-)
-_TD_1_5 = (*_TD_1_0, ("tee_tcb_svn_2", 16), ("mr_service_td", 48))
-_TD_1_5_EX = (
-    *_TD_1_5,
-    ("vm_id", 1),
-    ("td_id", 32),
-    ("dev_info", 48),
-    ("init_service_td_hash", 48),
-    ("init_service_td_attributes", 8),
-    ("init_cpu_svn", 16),
-    ("init_tee_tcb_svn", 16),
-    ("init_tee_fmspc", 12),
-    ("cur_service_td_hash", 48),
-    ("cur_service_td_attributes", 8),
-)
-_TD_LAYOUTS = {
-    BodyType.TD_1_0: _TD_1_0,
-    BodyType.TD_1_5: _TD_1_5,
-    BodyType.TD_1_5_EX: _TD_1_5_EX,
-}
-_TD_STRUCTS = {
-    kind: (
-        tuple(name for name, _ in layout),
-        struct.Struct("".join(f"{size}s" for _, size in layout)),
-    )
-    for kind, layout in _TD_LAYOUTS.items()
-}
-_ENCLAVE = struct.Struct("<16s4s28s16s32s32s32s96sHH60s64s")
-_ENCLAVE_SIZE = 384
-BODY_SIZES = {
-    BodyType.SGX: _ENCLAVE_SIZE,
-    **{kind: sum(size for _, size in layout) for kind, layout in _TD_LAYOUTS.items()},
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TdReport:
+class TdReport(NamedTuple):
     """A TD report: what the TDX module measured about one trust domain.
 
     Bodies of type 1.5 add ``tee_tcb_svn_2`` and ``mr_service_td``; 1.5ex adds the rest. A field
@@ -130,14 +78,10 @@ class TdReport:
 
     def to_bytes(self) -> bytes:
         """The report in its binary form."""
-        layout = _TD_1_0
-        if self.tee_tcb_svn_2 is not None:
-            layout = _TD_1_5 if self.vm_id is None else _TD_1_5_EX
-        return b"".join(attrgetter(*(name for name, _ in layout))(self))
+        return b"".join(part for part in self if part is not None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnclaveReport:
+class EnclaveReport(NamedTuple):
     """An SGX report body: of an enclave, or of Intel's quoting enclave that signed a quote."""
 
     cpu_svn: bytes
@@ -155,25 +99,10 @@ class EnclaveReport:
 
     def to_bytes(self) -> bytes:
         """The report in its binary form (384 bytes)."""
-        return b"".join(
-            (
-                self.cpu_svn,
-                self.misc_select,
-                self.reserved1,
-                self.attributes,
-                self.mr_enclave,
-                self.reserved2,
-                self.mr_signer,
-                self.reserved3,
-                struct.pack("<HH", self.isv_prod_id, self.isv_svn),
-                self.reserved4,
-                self.report_data,
-            )
-        )
+        return _ENCLAVE_REPORT.struct.pack(*self)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quote:
+class Quote(NamedTuple):
     """A quote as its bytes say it: untrusted.
 
     Attributes:
@@ -233,12 +162,14 @@ class Quote:
 
     def to_bytes(self) -> bytes:
         """The quote in its binary form, without what trailed it."""
-        header = (
-            struct.pack(
-                "<HHIHH", self.version, _ECDSA_P256, self.tee_type, self.qe_svn, self.pce_svn
-            )
-            + INTEL_QE_VENDOR
-            + self.user_data
+        header = _HEADER.struct.pack(
+            self.version,
+            _ECDSA_P256,
+            self.tee_type,
+            self.qe_svn,
+            self.pce_svn,
+            INTEL_QE_VENDOR,
+            self.user_data,
         )
         body = self.body.to_bytes()
         if self.version == 5:  # noqa: PLR2004 -- only version 5 names the body
@@ -259,6 +190,47 @@ class Quote:
         return header + body + struct.pack("<I", len(section)) + section
 
 
+class _Layout:
+    """Fields in a row.
+
+    Args:
+        names: What they are called.
+        formats: One word each, as :mod:`struct` writes it.
+    """
+
+    def __init__(self, names: Sequence[str], formats: str) -> None:
+        words = formats.split()
+        self.struct = struct.Struct("<" + "".join(words))
+        self.sizes = [
+            (name, struct.calcsize(word)) for name, word in zip(names, words, strict=False)
+        ]
+
+    def take(self, reader: Reader) -> tuple[Any, ...]:
+        """Take all fields; the error names the one that is cut off."""
+        if reader.remaining < self.struct.size:
+            for name, size in self.sizes:
+                reader.take(size, name)
+        return self.struct.unpack(reader.take(self.struct.size, "fields"))
+
+
+_HEADER_FIELDS = (
+    *("version", "att_key_type", "tee_type", "qe_svn", "pce_svn"),
+    *("qe_vendor_id", "user_data"),
+)
+_HEADER = _Layout(_HEADER_FIELDS, "H H I H H 16s 20s")
+_ENCLAVE_REPORT = _Layout(EnclaveReport._fields, "16s 4s 28s 16s 32s 32s 32s 96s H H 60s 64s")
+_TD_1_0 = "16s 48s 48s 8s 8s 8s 48s 48s 48s 48s 48s 48s 48s 48s 64s"
+_TD_1_5 = f"{_TD_1_0} 16s 48s"
+_TD_1_5_EX = f"{_TD_1_5} 1s 32s 48s 48s 8s 16s 16s 12s 48s 8s"
+_BODIES = {
+    BodyType.SGX: _ENCLAVE_REPORT,
+    BodyType.TD_1_0: _Layout(TdReport._fields, _TD_1_0),
+    BodyType.TD_1_5: _Layout(TdReport._fields, _TD_1_5),
+    BodyType.TD_1_5_EX: _Layout(TdReport._fields, _TD_1_5_EX),
+}
+BODY_SIZES = {kind: layout.struct.size for kind, layout in _BODIES.items()}
+
+
 def parse_quote(raw: bytes) -> Quote:
     """Read a quote; nothing is verified.
 
@@ -277,13 +249,11 @@ def parse_quote(raw: bytes) -> Quote:
     reader = Reader(data, name="tdx.quote", id=CHECK)
     if len(data) > _MAX_QUOTE:
         raise reader.error("too large", "size", need=f"at most {_MAX_QUOTE}", have=len(data))
-    version = _one_of(reader, 2, "version", (3, 4, 5))
-    _one_of(reader, 2, "att_key_type", (_ECDSA_P256,))
-    tee_type = _one_of(reader, 4, "tee_type", (TEE_SGX,) if version == 3 else (TEE_SGX, TEE_TDX))  # noqa: PLR2004
-    qe_svn = reader.u16("qe_svn")
-    pce_svn = reader.u16("pce_svn")
-    _vendor(reader)
-    user_data = reader.take(20, "user_data")
+    version, key_type, tee_type, qe_svn, pce_svn, vendor, user_data = _HEADER.take(reader)
+    _require("version", 0, version, (3, 4, 5))
+    _require("att_key_type", 2, key_type, (_ECDSA_P256,))
+    _require("tee_type", 4, tee_type, (TEE_SGX,) if version == 3 else (TEE_SGX, TEE_TDX))  # noqa: PLR2004
+    _require("qe_vendor_id", 12, vendor.hex(), (INTEL_QE_VENDOR.hex(),))
     body_type = _body_type(reader, version, tee_type)
     body = _body(reader, body_type)
     signed_bytes = data[: reader.offset]
@@ -291,7 +261,7 @@ def parse_quote(raw: bytes) -> Quote:
     signature = section.take(64, "signature")
     attestation_key = section.take(64, "attestation_key")
     inner = section if version == 3 else _outer_certification(section)  # noqa: PLR2004
-    qe_report_bytes, qe_report = _qe_report(inner)
+    qe_report_bytes = inner.take(BODY_SIZES[BodyType.SGX], "qe_report")
     qe_report_signature = inner.take(64, "qe_report_signature")
     qe_auth_data = inner.take(inner.u16("qe_auth_data_size"), "qe_auth_data")
     certification_type = _one_of(inner, 2, "certification_type", _CERTIFICATION_TYPES)
@@ -309,7 +279,7 @@ def parse_quote(raw: bytes) -> Quote:
         signed_bytes=signed_bytes,
         signature=signature,
         attestation_key=attestation_key,
-        qe_report=qe_report,
+        qe_report=EnclaveReport._make(_ENCLAVE_REPORT.struct.unpack(qe_report_bytes)),
         qe_report_bytes=qe_report_bytes,
         qe_report_signature=qe_report_signature,
         qe_auth_data=qe_auth_data,
@@ -323,28 +293,20 @@ def _one_of(reader: Reader, size: int, field: str, allowed: tuple[int, ...]) -> 
     """Take an integer that has few allowed values."""
     start = reader.offset
     value = reader.integer(size, field)
-    if value not in allowed:
-        raise _unexpected(start, field, str(value), " or ".join(map(str, allowed)))
+    _require(field, start, value, allowed)
     return value
 
 
-def _vendor(reader: Reader) -> None:
-    """Take the QE vendor id, which must be Intel's."""
-    start = reader.offset
-    vendor = reader.take(16, "qe_vendor_id")
-    if vendor != INTEL_QE_VENDOR:
-        raise _unexpected(start, "qe_vendor_id", vendor.hex(), INTEL_QE_VENDOR.hex())
-
-
-def _unexpected(offset: int, field: str, got: str, want: str) -> MalformedEvidence:
-    return MalformedEvidence(
-        f"tdx.quote.{field}: not a value that is known here",
-        id=CHECK,
-        field=f"tdx.quote.{field}",
-        offset=offset,
-        got=got,
-        want=want,
-    )
+def _require(field: str, offset: int, value: int | str, allowed: tuple[int | str, ...]) -> None:
+    if value not in allowed:
+        raise MalformedEvidence(
+            f"tdx.quote.{field}: not a value that is known here",
+            id=CHECK,
+            field=f"tdx.quote.{field}",
+            offset=offset,
+            got=str(value),
+            want=" or ".join(map(str, allowed)),
+        )
 
 
 def _body_type(reader: Reader, version: int, tee_type: int) -> BodyType:
@@ -358,30 +320,11 @@ def _body_type(reader: Reader, version: int, tee_type: int) -> BodyType:
 
 
 def _body(reader: Reader, kind: BodyType) -> TdReport | EnclaveReport:
-    if kind is BodyType.SGX:
-        return _enclave_report(reader)
-    if reader.remaining < BODY_SIZES[kind]:
-        for name, size in _TD_LAYOUTS[kind]:
-            reader.take(size, name)  # it raises at the field that is cut off
-    names, layout = _TD_STRUCTS[kind]
-    values = layout.unpack(reader.take(BODY_SIZES[kind], "body"))
-    return TdReport(**dict(zip(names, values, strict=True)))
+    values = _BODIES[kind].take(reader)
+    return EnclaveReport._make(values) if kind is BodyType.SGX else TdReport(*values)
 
 
 def _outer_certification(section: Reader) -> Reader:
     """Enter certification data type 6, in which versions 4 and 5 wrap the QE report."""
     _one_of(section, 2, "outer_certification_type", (_QE_REPORT_CERTIFICATION,))
     return section.sub(section.u32("outer_certification_size"), "qe_report_certification")
-
-
-def _qe_report(inner: Reader) -> tuple[bytes, EnclaveReport]:
-    """Take the QE report: the bytes that are signed, and its fields."""
-    start = inner.offset
-    raw = inner.take(_ENCLAVE_SIZE, "qe_report")
-    return raw, _enclave_report(Reader(raw, name="tdx.quote.qe_report", id=CHECK, base=start))
-
-
-def _enclave_report(reader: Reader) -> EnclaveReport:
-    names = EnclaveReport.__dataclass_fields__
-    values = _ENCLAVE.unpack(reader.take(_ENCLAVE_SIZE, "enclave_report"))
-    return EnclaveReport(**dict(zip(names, values, strict=True)))

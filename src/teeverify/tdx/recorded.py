@@ -26,10 +26,8 @@ from teeverify.endorsements import (
     read_file,
 )
 from teeverify.errors import MalformedEvidence
-from teeverify.tdx.documents import (
-    EVALUATION_NUMBERS,
-    QE_IDENTITY,
-    TCB_INFO,
+from teeverify.tdx.documents import EVALUATION_NUMBERS, QE_IDENTITY, TCB_INFO
+from teeverify.tdx.documents_form import (
     parse_evaluation_numbers,
     parse_qe_identity,
     parse_tcb_info,

@@ -14,7 +14,6 @@ from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 from teeverify.errors import TcbRejected
 from teeverify.tdx.documents import (
-    COMPONENTS,
     ComponentLevel,
     ModuleIdentity,
     QeIdentity,
@@ -275,19 +274,17 @@ def _platform(info: TcbInfo, machine: Machine) -> TcbLevel:
 def _missing(level: TcbLevel, machine: Machine) -> list[MissingSvn]:
     """The SVNs that are below a level; none where the level matches."""
     cpu, tdx = machine.cpu, machine.tee_tcb_svn
-    found: list[MissingSvn] = []
-    for index in range(COMPONENTS):
-        if cpu.components[index] < level.sgx[index]:
-            label, needs = level.sgx_labels[index], level.sgx[index]
-            found.append(_short("sgx", index, label, (cpu.components[index], needs)))
+    pairs = enumerate(zip(cpu.components, level.sgx, strict=True))
+    found = [_short("sgx", i, level.sgx_labels[i], pair) for i, pair in pairs if pair[0] < pair[1]]
     if cpu.pce_svn < level.pce_svn:
         found.append(_short("pce", None, _LABELS["pce"], (cpu.pce_svn, level.pce_svn)))
     if tdx is not None:
         # Components 0 and 1 are the module's, which its identity judges from major version 1.
-        for index in range(2 if machine.module_major else 0, COMPONENTS):
-            if tdx[index] < level.tdx[index]:
-                label, needs = level.tdx_labels[index], level.tdx[index]
-                found.append(_short("tdx", index, label, (tdx[index], needs)))
+        first = 2 if machine.module_major else 0
+        pairs = enumerate(zip(tdx[first:], level.tdx[first:], strict=True), first)
+        found += [
+            _short("tdx", i, level.tdx_labels[i], pair) for i, pair in pairs if pair[0] < pair[1]
+        ]
     return found
 
 
@@ -310,8 +307,10 @@ def _component(part: Part, levels: Sequence[ComponentLevel], svn: int) -> Compon
 
 def _platform_gap(matched: TcbLevel, info: TcbInfo, machine: Machine) -> TcbGap | None:
     newest = _newest(info.levels)
-    missing = _missing(newest, machine) if newest is not None else []
-    if newest is None or not missing:
+    if newest is None or newest is matched:
+        return None
+    missing = _missing(newest, machine)
+    if not missing:
         return None
     return TcbGap(
         missing=tuple(missing),
