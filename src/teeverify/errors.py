@@ -45,6 +45,9 @@ EXIT_USAGE = 64
 EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
 
+WORST_FIRST = (EXIT_WRONG, EXIT_UNDECIDED, EXIT_POLICY, EXIT_SATISFIED)
+"""Of several findings or sources the first of these that occurs is the verdict's code."""
+
 
 class TeeVerifyError(Exception):
     """Root of everything this library raises.
@@ -87,7 +90,7 @@ class TeeVerifyError(Exception):
 
         Text from evidence may be in any of them, so nothing in it may steer a terminal.
         """
-        parts = [self.message + self._where()]
+        parts = [(self.message + self.where).removesuffix(".")]
         if self.got is not None:
             parts.append(f"got {self.got}")
         if self.want is not None:
@@ -95,8 +98,9 @@ class TeeVerifyError(Exception):
         text = _printable("; ".join(parts))
         return f"{text}. {self.hint} [{self.id}]" if self.hint else f"{text} [{self.id}]"
 
-    def _where(self) -> str:
-        """Where in the input the error lies; empty unless a subclass knows."""
+    @property
+    def where(self) -> str:
+        """Where in the input the error lies, to follow the message; empty where nobody knows."""
         return ""
 
 
@@ -145,7 +149,9 @@ class MalformedEvidence(EvidenceError):
         self.need = need
         self.have = have
 
-    def _where(self) -> str:
+    @property
+    def where(self) -> str:
+        """The field, its offset, and how much of it there is."""
         where = f" in {self.field}" if self.field not in self.message else ""
         at = f" at offset {self.offset:#x}" if self.offset is not None else ""
         count = f": need {self.need}, have {self.have}" if self.need is not None else ""

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from teeverify.appraisal import Policy, examine
-from teeverify.appraisal.examine import Question
+from teeverify.appraisal.examined import Question
 from teeverify.appraisal.summary import summarise
 from teeverify.client.sources import load_evidence
 

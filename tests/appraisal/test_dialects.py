@@ -14,8 +14,9 @@ from teeverify.appraisal import Outcome, appraise_examined
 from teeverify.client.sources import load_evidence
 from teeverify.responses import examine_answer
 from teeverify.simulator.dstack import Dstack
-from teeverify.simulator.endpoint import MODEL, SimulatedMachine
+from teeverify.simulator.endpoint import MODEL
 from teeverify.simulator.keys import SimulatedKey
+from teeverify.simulator.machine import SimulatedMachine
 
 TINY = hashlib.sha256(b"tiny.yaml").hexdigest()
 PROVEN, ASSERTED, ABSENT, FAILED = (

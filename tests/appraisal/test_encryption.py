@@ -8,7 +8,7 @@ import pytest
 
 from teeverify.appraisal import Policy, appraise_examined, examine
 from teeverify.appraisal.encryption import Encryption, recipients, sealed_to
-from teeverify.appraisal.examine import Question
+from teeverify.appraisal.examined import Question
 from teeverify.clock import now
 from teeverify.providers.capture import load_capture
 from teeverify.simulator.keys import SimulatedKey

@@ -9,8 +9,9 @@ from datetime import timedelta
 import pytest
 
 from teeverify.appraisal import Policy
-from teeverify.simulator.endpoint import MODEL, SimulatedMachine
+from teeverify.simulator.endpoint import MODEL
 from teeverify.simulator.keys import SimulatedKey
+from teeverify.simulator.machine import SimulatedMachine
 
 NOT_FOR_A_WARNING = ("verified", "trusted", "secure", "safe", "guarantee", "✔", "proven")
 SOFT = dict.fromkeys(
@@ -93,6 +94,9 @@ SAID = {
     "no-gpu": (lambda s: {"source": s.near(model={"nvidia_payload": None})}, 1,
                ["no GPU was verified", "gpu.required = false"]),
     "model": (lambda s: {"model": "larger"}, 1, ["another model answered"]),
+    "bare-with-nonce": (lambda s: {**_bare(s), "scope": "evidence", "nonce": b"\1" * 32}, 2,
+                        ["nothing shows that it answers your nonce",
+                         "Got 0000000000000000…0000, want 0101010101010101…0101."]),
     "stale": (lambda s: {"nonce": bytes(32)}, 2, ["does not answer your question"]),
     "other-answer": (lambda s: {**s.signed(), "answer": b"{}"}, 2,
                      ["the signature is real but belongs to another answer", "Do not use"]),
@@ -103,7 +107,7 @@ SAID = {
     "unsigned": (lambda s: {"answer": s.answer}, 2, ["no signature covers this answer",
                                                      "Do not use this answer"]),
     "debug": (lambda s: {"source": s.near(model={"quote": {"debug": True}})}, 2, ["debug mode"]),
-    "a-year-later": (lambda s: {"at": "2027-06-29T00:00:00Z"}, 3, ["out of date",
+    "a-year-later": (lambda s: {"at": "2027-06-29T00:00:00Z"}, 3, ["out of date", "Got ",
                                                                    "neither verified nor refuted"]),
     "no-nras": (lambda s: {"source": s.capture(nras=None)}, 3, ["no NRAS answer",
                                                                 "neither verified nor refuted"]),

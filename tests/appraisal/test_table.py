@@ -21,8 +21,9 @@ from teeverify.appraisal.checks import CATALOG
 from teeverify.appraisal.observation import CLAIM_NAMES
 from teeverify.appraisal.presets import ROWS
 from teeverify.simulator.dstack import Dstack
-from teeverify.simulator.endpoint import MODEL, SimulatedMachine
+from teeverify.simulator.endpoint import MODEL
 from teeverify.simulator.keys import SimulatedKey
+from teeverify.simulator.machine import SimulatedMachine
 
 # What no dialect can show yet, so that ``strict`` never says yes; a row that leaves this list
 # needs evidence in ``best`` that meets it.

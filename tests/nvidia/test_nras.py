@@ -234,6 +234,21 @@ def test_every_true_claim_is_demanded(no, version):
             no(error, "nras.claims", claims_version=version, submods=submods)
 
 
+@pytest.mark.parametrize("version", ["2.0", "3.0"])
+def test_claims_that_nras_leaves_out_at_times(no, ask, version):
+    """NVIDIA writes of its own service that it does; where they are, they must say yes."""
+    described = _RULES["GPU", version].described
+    assert len(described) == 2
+    for claim in described:
+        for value in (ABSENT_CLAIM, None):
+            assert ask(claims_version=version, submods={"GPU-1": {claim: value}})
+        refused = {"claims_version": version, "submods": {"GPU-1": {claim: False}}}
+        no(EndorsementInvalid, "nras.claims", **refused)
+        for value in ("true", 1):
+            no(MalformedEvidence, "nras.claims", claims_version=version,
+               submods={"GPU-1": {claim: value}})  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("claim", "value"),
     [("measres", "fail"), ("measres", "comparison-successful"), ("dbgstat", "enabled")],

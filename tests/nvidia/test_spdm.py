@@ -195,3 +195,10 @@ def test_ten_megabytes_of_zeros():
 
 def test_responder_nonce_is_the_devices_own(build):
     assert parse(build()).responder_nonce != parse(build()).responder_nonce
+
+
+def test_evidence_of_the_second_attester_is_named(build):
+    """The FSP's measurements are of several types and sizes; of other specifications, nobody's."""
+    error = malformed(build(value_type=0x83, block_size=7, value_size=4), "record.block[0]")
+    assert "FSP" in error.hint
+    assert malformed(build(block_specification=2), "record.block[0]").hint is None

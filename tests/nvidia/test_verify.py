@@ -8,6 +8,12 @@ import dataclasses
 import pickle
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from teeverify import nvidia
 from teeverify.errors import (
@@ -21,9 +27,14 @@ from teeverify.errors import (
 from teeverify.nvidia.claims import DEVICE_SEAL
 from teeverify.nvidia.evidence import Hints
 from teeverify.simulator.authority import new_key, sign_raw
+from teeverify.simulator.nvidia_devices import CertificateForm
 from teeverify.simulator.spdm import ABSENT
 
 OTHER = bytes(32)
+P384_ORDER = int(
+    "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973",
+    16,
+)
 
 
 def flipped(entry: dict, offset: int, bit: int = 1) -> dict:
@@ -319,11 +330,26 @@ def test_one_gpu_under_a_new_serial_number(vendor, nonce, refused):
     assert "attestation key" in str(error)
 
 
-def test_one_gpu_under_a_new_attestation_key(vendor, nonce, refused):
+def other_form(certificate):
+    """The same certificate under the other half of its signature's s, as anybody can write it."""
+    r, s = decode_dss_signature(certificate.signature)
+    other = encode_dss_signature(r, P384_ORDER - s)
+    body = certificate.public_bytes(Encoding.DER)[4 : -len(certificate.signature) - 3]
+    body += bytes([0x03, len(other) + 1, 0]) + other
+    changed = b"\x30\x82" + len(body).to_bytes(2, "big") + body
+    return x509.load_der_x509_certificate(changed).public_bytes(Encoding.PEM)
+
+
+@pytest.mark.parametrize("ca", ["the same", "certified again", "signed in the other form"])
+def test_one_gpu_under_a_new_attestation_key(vendor, nonce, refused, ca):
+    """Firmware of another version makes another key of the same device, certified by its own CA."""
     device = vendor.gpu(0)
+    own = device.authorities[1]
+    if ca == "certified again":
+        own = device.certify(CertificateForm(brom={"serial": 0x41 << 64 | 5}))[1]
+    pem = other_form(own.certificate) if ca == "signed in the other form" else own.pem
     key = new_key("p384")
-    # The same device CA issues a second leaf: the chain above the leaf is the one of the first.
-    leaf = device.authorities[1].issue(
+    leaf = own.issue(
         "GH100 A01 GSP FMC LF",
         ca=None,
         serial=77,
@@ -334,10 +360,10 @@ def test_one_gpu_under_a_new_attestation_key(vendor, nonce, refused):
             if e.oid.dotted_string in ("2.5.29.17", "2.23.133.5.4.1")
         ],
     )
-    chain = leaf.pem + b"".join(one.pem for one in device.authorities[1:])
+    chain = leaf.pem + pem + b"".join(one.pem for one in device.authorities[2:])
     again = device.evidence(nonce, chain=chain, signer=key)
     error = refused([device.evidence(nonce), again], BindingMismatch, "gpu.distinct")
-    assert "device certificate" in str(error)
+    assert "device key" in str(error)
 
 
 def test_two_devices_with_one_serial_number(vendor, nonce, refused):

@@ -141,10 +141,11 @@ def test_struct_version_and_name_fit_the_product(each):
         "Milan-B0" if amd.product is not snp.Product.MILAN else "Genoa",
         f"{amd.product}-",
         f"{amd.product}\0",
-        f"x{amd.product}",
+        f"-{amd.product}",
+        "Rome-B0",
     ):
         refused(amd.leaf("vcek", product_name=name))
-    for name in (str(amd.product), f"{amd.product}-B1"):
+    for name in (str(amd.product), f"{amd.product}-B1", f"{amd.product}-X-B2", "Sorano-A0"):
         assert snp.parse_leaf(amd.leaf("vcek", product_name=name)).product_name == name
 
 

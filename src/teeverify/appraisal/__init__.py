@@ -3,7 +3,8 @@
 from teeverify.appraisal.answer import SignedAnswer
 from teeverify.appraisal.appraise import appraise_examined
 from teeverify.appraisal.evidence import Evidence, Machine
-from teeverify.appraisal.examine import Examined, Question, examine
+from teeverify.appraisal.examine import examine
+from teeverify.appraisal.examined import Examined, Question
 from teeverify.appraisal.observation import Observation, Outcome, Severity
 from teeverify.appraisal.policy import Policy
 from teeverify.appraisal.reference import ReferenceValues

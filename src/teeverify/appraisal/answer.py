@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from teeverify.appraisal.observation import Observation
@@ -42,7 +42,7 @@ class SignedAnswer:
     size: int | None = None
     sha256: str | None = None
     salted: bool = False
-    signed_form: bytes | None = None
+    signed_form: bytes | None = field(default=None, repr=False)
     statement: bytes | None = None
     sequence: tuple[bytes, int] | None = None
 

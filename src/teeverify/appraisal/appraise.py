@@ -14,7 +14,7 @@ from teeverify.appraisal.checks.subject import Subject
 from teeverify.appraisal.claims import claims_of
 from teeverify.appraisal.encryption import Encryption, sealed_to
 from teeverify.appraisal.evidence import Evidence, Scope
-from teeverify.appraisal.examine import Examined
+from teeverify.appraisal.examined import Examined
 from teeverify.appraisal.hindsight import Hindsight
 from teeverify.appraisal.nodes import choose_node
 from teeverify.appraisal.observation import CLAIM_NAMES, Observation, Outcome, Severity
@@ -29,6 +29,7 @@ from teeverify.errors import (
     EXIT_SATISFIED,
     EXIT_UNDECIDED,
     EXIT_WRONG,
+    WORST_FIRST,
     AppraisalFailed,
 )
 
@@ -36,7 +37,6 @@ __all__ = ["appraise_examined"]
 
 T = TypeVar("T")
 
-_WORST_FIRST = (EXIT_WRONG, EXIT_UNDECIDED, EXIT_POLICY, EXIT_SATISFIED)
 _REFUSALS = (EXIT_WRONG, EXIT_UNDECIDED, EXIT_POLICY)
 _CLAIM_ORDER = {name: index for index, name in enumerate(CLAIM_NAMES)}
 
@@ -85,7 +85,7 @@ def appraise_examined(  # noqa: PLR0913 -- the question in all its parts
     if examined is not subject.examined:
         subject = replace(subject, examined=examined, expires_at=examined.expires_at)
     findings = _findings(subject)
-    worst = next(c for c in _WORST_FIRST if c in {0, *(f.exit_code for f in findings)})
+    worst = next(c for c in WORST_FIRST if c in {0, *(f.exit_code for f in findings)})
     clean = _is_clean(replace(subject, policy=_for_tier(examined, policy)))
     exit_code, tier = _verdict(worst, clean=clean, accept=policy["verdict.accept"])
     signer = _signer(examined, answer)

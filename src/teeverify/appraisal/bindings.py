@@ -93,15 +93,17 @@ def examine_binding(
         raise
     except TeeVerifyError as error:
         return None, [Observation.failed(error, subject=machine.label)]
+    carried = "What the TPM signed is" if layout.by_tpm else "All 64 bytes of report_data are"
     seen = Observation.proven(
         "binding.report-data",
-        f"All 64 bytes of report_data are the layout {layout.id}: {layout.text}.",
+        f"{carried} the layout {layout.id}: {layout.text}.",
         subject=machine.label,
         got=str(machine.key) if machine.key else None,
     )
     found = [seen, *_certificate(machine, at)]
     asked = nonce is not None and nonce_by != "evidence"
-    if machine.azure is not None or (machine.hcl is not None and asked):
+    beside = machine.azure is not None and not layout.by_tpm
+    if beside or (machine.hcl is not None and asked):
         return layout, found  # its TPM or paravisor answers, and that is examined there
     if layout.nonce == "none":
         return layout, [*found, _without_nonce(machine, nonce, nonce_by, live=live)]
@@ -137,14 +139,16 @@ def _agree(machine: Machine, nonce: bytes | None) -> None:
             want=nonce.hex(),
             hint="It is cached or recorded, and does not show which machine answers you now.",
         )
-    if machine.public_key is not None and machine.key is not None:
-        address = address_of(machine.public_key)
-        if machine.key.algorithm != "ecdsa" or address != machine.key.identifier:
+    shown, key = machine.public_key, machine.key
+    if shown is not None and key is not None:
+        # Of an Ed25519 key the identifier is the public key itself.
+        identifier = address_of(shown) if key.algorithm == "ecdsa" else shown
+        if identifier != key.identifier:
             raise BindingMismatch(
-                "the public key beside the signing address is not the address's",
+                "the public key beside the signing key is not that key's",
                 id="binding.report-data",
-                got=address.hex(),
-                want=machine.key.identifier.hex(),
+                got=identifier.hex(),
+                want=key.identifier.hex(),
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from teeverify.appraisal.answer import SignedAnswer
-from teeverify.appraisal.examine import Examined, ExaminedMachine
+from teeverify.appraisal.examined import Examined, ExaminedMachine
 from teeverify.appraisal.held import held_by
 from teeverify.appraisal.observation import CLAIM_NAMES, Outcome, Severity
 from teeverify.appraisal.result import Claim, Finding

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from teeverify.appraisal.examine import ExaminedMachine
+from teeverify.appraisal.examined import ExaminedMachine
 from teeverify.crypto.ethereum import address_of
 from teeverify.encoding.strict import base64_bytes
 from teeverify.errors import TeeVerifyError

@@ -74,7 +74,8 @@ class Machine:
         layout: Name of the ``report_data`` layout, chosen by dialect and request; empty for a bare
             component.
         key: The signing key that it claims.
-        public_key: The 64-byte secp256k1 public key beside an address, if given.
+        public_key: The public key beside it, if given: 64 bytes of secp256k1 beside an address, or
+            the 32 of an Ed25519 key once more.
         tls_spki_sha256: The TLS key fingerprint that it claims, if the layout binds one.
         certified: First and last moment of the certificate that shows this key, where no connection
             was there to check it.
@@ -138,8 +139,8 @@ class RecordedAnswer:
     """
 
     signature: bytes | None
-    answer: bytes | None
-    request: bytes | None
+    answer: bytes | None = field(repr=False)
+    request: bytes | None = field(repr=False)
     seen: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -6,18 +6,16 @@ is still examined; what a failed part would have had to carry is reported as not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from functools import cached_property
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from teeverify import nvidia, snp, tdx
 from teeverify.appraisal.bindings import carried_nonce, examine_binding, gpu_nonce
 from teeverify.appraisal.evidence import Evidence, Machine
-from teeverify.appraisal.gpus import GpuFirmware, examine_firmware
+from teeverify.appraisal.examined import Examined, ExaminedMachine, Question
+from teeverify.appraisal.gpus import examine_firmware
 from teeverify.appraisal.observation import Observation
-from teeverify.appraisal.reference import KnownCode
 from teeverify.appraisal.snp import (
     examine_firmware_maker,
     examine_hcl,
@@ -25,138 +23,19 @@ from teeverify.appraisal.snp import (
     examine_vtpm,
 )
 from teeverify.appraisal.steps import not_reached, ordered
-from teeverify.binding import Layout, SigningKey, layout_of
+from teeverify.binding import layout_of
 from teeverify.encoding.checks import Check
 from teeverify.errors import (
     BindingMismatch,
     ConfigurationError,
     EndorsementUnavailable,
+    StaleEvidence,
     TeeVerifyError,
 )
-from teeverify.roots import Roots
-from teeverify.snp import FirmwareClaims, HclClaims, VtpmClaims
 
-__all__ = ["Examined", "ExaminedMachine", "Question", "examine"]
+__all__ = ["examine"]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What the evidence must answer.
-
-    Attributes:
-        at: The time of the appraisal.
-        at_by: ``caller``, ``now``, or ``recorder`` when the source itself names it.
-        nonce: The nonce that the evidence must carry, if there is one.
-        nonce_by: ``caller``, ``recorder``, or ``evidence`` where nobody names one: then all parts
-            must still carry the same.
-        roots: The trust anchors.
-        remembered: The highest numbers of endorsements seen before (``tdx.Claims.counters``), for
-            an appraisal of now.
-        allow_expired_rim_signers: Whether the policy lets GPU manifests of expired signers pass.
-        online: Whether Intel's service was asked, or could have been, for this appraisal of now.
-    """
-
-    at: datetime
-    at_by: str
-    nonce: bytes | None
-    nonce_by: str
-    roots: Roots
-    remembered: Mapping[str, int] = field(default_factory=dict)
-    allow_expired_rim_signers: bool = False
-    online: bool = False
-
-
-@dataclass(slots=True, kw_only=True)
-class ExaminedMachine:
-    """One machine, with what verification proved of it."""
-
-    machine: Machine
-    cpu: tdx.Claims | None = None
-    snp: snp.Claims | None = None
-    vtpm: VtpmClaims | None = None
-    hcl: HclClaims | None = None
-    firmware_maker: FirmwareClaims | TeeVerifyError | None = None
-    log: tdx.EventLogClaims | None = None
-    compose: tdx.AppConfigClaims | None = None
-    layout: Layout | None = None
-    gpus: nvidia.Claims | None = None
-    nras: nvidia.NrasClaims | None = None
-    firmware: GpuFirmware = field(default_factory=lambda: GpuFirmware(missing={}))
-    observations: list[Observation] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Examined:
-    """All machines of the evidence, examined.
-
-    Attributes:
-        evidence: The evidence.
-        question: What it must answer.
-        machines: Its machines.
-        known_code: What is remembered of this endpoint's code, if anything is.
-        newest: The newest dates of signed endorsements that were ever verified here under these
-            roots (``dates``).
-        aside: What was seen of nodes of a list that were set aside.
-        data_sets: Which data sets Intel says that there are, or what is wrong with its list;
-            ``None`` where there is no list.
-        appraised: What the checks of the evidence found, by what it was held against (law 13).
-        tiers: The policy by which the tier is computed, by the policy's identity.
-    """
-
-    evidence: Evidence
-    question: Question
-    machines: tuple[ExaminedMachine, ...]
-    known_code: KnownCode | None = None
-    newest: Mapping[str, int] = field(default_factory=dict)
-    aside: tuple[Observation, ...] = ()
-    data_sets: tdx.EvaluationClaims | TeeVerifyError | None = None
-    # What the appraisal made of it, and by which policy: it stays true for every further answer,
-    # but not for a copy with changes, which begins with none.
-    appraised: dict[Hashable, Any] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
-    tiers: dict[int, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    @cached_property
-    def attested_keys(self) -> tuple[tuple[SigningKey, ExaminedMachine], ...]:
-        """Every key that a verified quote binds, with its machine."""
-        return tuple(
-            (m.machine.key, m)
-            for m in self.machines
-            if m.machine.key is not None and m.layout is not None and "key" in m.layout.binds
-        )
-
-    @cached_property
-    def expires_at(self) -> datetime | None:
-        """Until when nothing that was verified runs out."""
-        bounds = [m.cpu.expires_at for m in self.machines if m.cpu is not None]
-        bounds += [m.snp.expires_at for m in self.machines if m.snp is not None]
-        bounds += [m.gpus.expires_at for m in self.machines if m.gpus is not None]
-        bounds += [m.nras.expires_at for m in self.machines if m.nras is not None]
-        for found in (m.firmware for m in self.machines):
-            parts = (found.measurements, found.revocation)
-            bounds += [part.expires_at for part in parts if part is not None]
-        return min(bounds, default=None)
-
-    @property
-    def dates(self) -> dict[str, int]:
-        """When the newest endorsements were issued, in Unix seconds, by the root they lead to."""
-        claims = [
-            c for machine in self.machines for c in (machine.cpu, machine.snp) if c is not None
-        ]
-        dates: dict[str, int] = {}
-        for one in claims:
-            name = f"{one.anchor_fingerprint[:16]}/issued-at"
-            dates[name] = max(dates.get(name, 0), int(one.issued_at.timestamp()))
-        return dates
-
-    def observations(self) -> Iterator[Observation]:
-        """Everything seen so far, machine by machine."""
-        for machine in self.machines:
-            yield from machine.observations
-        yield from self.aside
 
 
 def examine(evidence: Evidence, question: Question) -> Examined:
@@ -212,16 +91,14 @@ def _examine_machine(machine: Machine, evidence: Evidence, question: Question) -
     if seen.cpu is not None and seen.cpu.is_td:
         _event_log(seen, seen.cpu)
         _compose(seen, seen.cpu)
-        _binding(seen, seen.cpu.quote.report_data, evidence, question)
+        _own_binding(seen, seen.cpu.quote.report_data, evidence, question)
     elif machine.snp_report is not None:
         _amd(seen, evidence, question)
-    elif seen.cpu is None and machine.layout:
+    elif seen.cpu is None and machine.layout and not _by_tpm(machine):
         dstack = ("code.event-log", "code.compose") if layout_of(machine.layout).dstack else ()
         seen.observations += not_reached((*dstack, "binding.report-data"), machine.label)
-    if machine.quote is not None and machine.azure is not None:
-        seen.vtpm = examine_vtpm(
-            machine.azure, seen.cpu, seen.observations, machine.label, nonce=question.nonce
-        )
+    if machine.quote is not None:
+        _vtpm(seen, seen.cpu, evidence, question)
     if machine.gpus is not None:
         seen.gpus = _gpus(seen, evidence, question)
         if seen.gpus is not None:
@@ -264,10 +141,7 @@ def _amd(seen: ExaminedMachine, evidence: Evidence, question: Question) -> None:
         at=question.at,
         roots=question.roots,
     )
-    if machine.azure is not None:
-        seen.vtpm = examine_vtpm(
-            machine.azure, seen.snp, seen.observations, machine.label, nonce=question.nonce
-        )
+    _vtpm(seen, seen.snp, evidence, question)
     if machine.hcl is not None:
         asked = None if question.nonce_by == "evidence" else question.nonce
         seen.hcl = examine_hcl(machine, seen.snp, seen.observations, nonce=asked)
@@ -275,8 +149,38 @@ def _amd(seen: ExaminedMachine, evidence: Evidence, question: Question) -> None:
         seen.firmware_maker = examine_firmware_maker(
             machine, evidence.snp_endorsements, seen.snp, at=question.at, roots=question.roots
         )
-        _binding(seen, seen.snp.report_data, evidence, question)
-    elif machine.layout:
+        _own_binding(seen, seen.snp.report_data, evidence, question)
+    elif machine.layout and not _by_tpm(machine):
+        seen.observations += not_reached(("binding.report-data",), machine.label)
+
+
+def _by_tpm(machine: Machine) -> bool:
+    """Whether it is a virtual TPM that binds what the machine presents."""
+    return bool(machine.layout) and layout_of(machine.layout).by_tpm
+
+
+def _vtpm(
+    seen: ExaminedMachine,
+    claims: tdx.Claims | snp.Claims | None,
+    evidence: Evidence,
+    question: Question,
+) -> None:
+    """What a virtual TPM quoted, and where it answers for its machine, what that binds."""
+    machine = seen.machine
+    if machine.azure is None:
+        return
+    bound = _by_tpm(machine)
+    seen.vtpm = examine_vtpm(
+        machine.azure,
+        claims,
+        seen.observations,
+        machine.label,
+        nonce=question.nonce,
+        bound=bound,
+    )
+    if bound and seen.vtpm is not None:
+        _binding(seen, seen.vtpm.nonce, evidence, question)
+    elif bound:
         seen.observations += not_reached(("binding.report-data",), machine.label)
 
 
@@ -381,6 +285,14 @@ def _of_dstack(machine: Machine) -> bool:
     return bool(machine.layout) and layout_of(machine.layout).dstack
 
 
+def _own_binding(
+    seen: ExaminedMachine, report_data: bytes, evidence: Evidence, question: Question
+) -> None:
+    """What the CPU's report binds, where no TPM answers in its place."""
+    if not _by_tpm(seen.machine):
+        _binding(seen, report_data, evidence, question)
+
+
 def _binding(
     seen: ExaminedMachine, report_data: bytes, evidence: Evidence, question: Question
 ) -> None:
@@ -395,15 +307,16 @@ def _binding(
         )
         seen.observations += observations
     elif question.nonce_by == "caller" and seen.machine.azure is None and seen.machine.hcl is None:
-        seen.observations.append(
-            Observation.absent(
-                "freshness.nonce",
-                "Your nonce was compared with nothing: evidence that stands alone does not say "
-                "where it carries one.",
-                subject=seen.machine.label,
-                hint="Of an AMD report, name all 64 bytes in your policy (snp.report_data).",
-            )
+        error = StaleEvidence(
+            "nothing shows that it answers your nonce: evidence that stands alone does not say "
+            "where it carries one",
+            id="freshness.nonce",
+            got=report_data.hex(),
+            want=(question.nonce or b"").hex(),
+            hint="Leave the nonce out. Of an AMD report, name all 64 bytes in your policy "
+            "(snp.report_data); of an endpoint's quote, give its whole report.",
         )
+        seen.observations.append(Observation.failed(error, subject=seen.machine.label))
 
 
 def _gpus(seen: ExaminedMachine, evidence: Evidence, question: Question) -> nvidia.Claims | None:

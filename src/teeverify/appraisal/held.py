@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from teeverify.appraisal.examine import ExaminedMachine
+from teeverify.appraisal.examined import ExaminedMachine
 
 __all__ = ["held_by", "held_in_short"]
 

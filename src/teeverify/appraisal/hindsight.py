@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from teeverify.appraisal.examine import Examined, ExaminedMachine
+from teeverify.appraisal.examined import Examined, ExaminedMachine
 from teeverify.errors import EndorsementInvalid, TcbRejected, TeeVerifyError
 
 __all__ = ["Hindsight"]

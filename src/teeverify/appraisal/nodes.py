@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from teeverify.appraisal.answer import SignedAnswer
-from teeverify.appraisal.examine import Examined
+from teeverify.appraisal.examined import Examined
 from teeverify.appraisal.observation import Observation
 from teeverify.appraisal.result import Finding
 from teeverify.errors import EXIT_POLICY, EXIT_SATISFIED, EXIT_UNDECIDED, EXIT_WRONG

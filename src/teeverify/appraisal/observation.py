@@ -34,6 +34,10 @@ class Outcome(str, Enum):
     ABSENT = "absent"
     FAILED = "failed"
 
+    def __str__(self) -> str:
+        """The word itself, on every version of Python."""
+        return self.value
+
 
 class Severity(str, Enum):
     """What the policy in force does with a finding."""
@@ -41,6 +45,10 @@ class Severity(str, Enum):
     REFUSES = "refuses"
     WARNS = "warns"
     INFORMS = "informs"
+
+    def __str__(self) -> str:
+        """The word itself, on every version of Python."""
+        return self.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +147,7 @@ class Observation:
         return cls(
             id=error.id,
             outcome=outcome,
-            message=error.message,
+            message=error.message + error.where,
             subject=subject,
             got=error.got,
             want=error.want,

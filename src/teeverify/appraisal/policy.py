@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import difflib
 import hashlib
 import json
 import re
@@ -108,8 +109,9 @@ class Policy:
         try:
             mapping = tomllib.loads(raw.decode("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+            reason = "no UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
             raise ConfigurationError(
-                f"the policy file is not TOML: {error}", id="usage.policy", got=str(path)
+                f"the policy file is not TOML: {reason}", id="usage.policy", got=str(path)
             ) from None
         return cls.from_mapping(mapping, name=file.name)
 
@@ -231,7 +233,13 @@ def _read_levels(content: object) -> dict[str, Level]:
     for name, value in content.items():
         row = _ROWS.get(name)
         if row is None:
-            raise _wrong(f"require.{name}", "unknown check", "a check of 'teeverify policy show'")
+            near = difflib.get_close_matches(str(name), _ROWS, n=2)
+            such = f", such as {' or '.join(near)}" if near else ""
+            raise _wrong(
+                f"require.{name}",
+                "no check that policies decide on",
+                f"one of 'teeverify policy show'{such}; every other check must pass",
+            )
         if value not in LEVELS:
             raise _wrong(f"require.{name}", value, ", ".join(LEVELS))
         if LEVELS.index(value) < LEVELS.index(row.floor):

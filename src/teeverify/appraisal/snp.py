@@ -64,11 +64,13 @@ def examine_snp(
         return claims
 
     claims = ordered(into, machine.label, snp.CHECKS, verify)
-    if claims is not None and claims.crl is None:
+    if claims is not None and claims.crl_missing is not None:
+        error = claims.crl_missing
         missing = EndorsementUnavailable(
-            "AMD's revocation list is absent or out of date, so that whether the CA above the "
-            "report's key is revoked is not known",
+            f"{error.message}, so whether AMD revoked the CA above the report's key is not known",
             id=_CRL,
+            got=error.got,
+            want=error.want,
             hint="Pass --endorsements PATH with AMD's list of that time or a later one; a policy "
             "may accept its absence (require.snp.crl).",
         )
@@ -164,6 +166,7 @@ def examine_vtpm(
     label: str,
     *,
     nonce: bytes | None,
+    bound: bool,
 ) -> snp.VtpmClaims | None:
     """Verify an Azure VM's TPM quote; without a nonce of somebody's it shows nothing.
 
@@ -173,6 +176,7 @@ def examine_vtpm(
         into: Where the observations go.
         label: The machine.
         nonce: The nonce that was asked for.
+        bound: Whether the nonce is compared by the caller, as a binding in which another one is.
 
     Returns:
         What was proved; ``None`` where something is wrong or missing.
@@ -180,18 +184,20 @@ def examine_vtpm(
     Raises:
         ConfigurationError: The caller's own mistake.
     """
-    checks = snp.AZURE_CHECKS
+    checks = [one for one in snp.AZURE_CHECKS if not (bound and one.id == "azure.nonce")]
     if claims is None:
         into += not_reached([check.id for check in checks], label)
         return None
 
     def verify() -> snp.VtpmClaims:
-        if nonce is None:
+        carried = snp.parse_tpm_quote(azure.message).extra_data
+        answered = carried if bound else nonce
+        if answered is None:
             raise StaleEvidence(
                 "an Azure VM's report is from its boot: without the nonce that its TPM was asked "
                 "for, nothing shows when the quote was made",
                 id="azure.nonce",
-                got=snp.parse_tpm_quote(azure.message).extra_data.hex() or "none",
+                got=carried.hex() or "none",
                 want="the nonce that you asked for",
                 hint="Pass --nonce HEX.",
             )
@@ -202,7 +208,7 @@ def examine_vtpm(
                 message=azure.message,
                 signature=azure.signature,
                 pcrs=azure.pcrs,
-                nonce=nonce,
+                nonce=answered,
             )
         return snp.verify_vtpm(
             snp.parse_hcl_report(azure.hcl),
@@ -210,7 +216,7 @@ def examine_vtpm(
             message=azure.message,
             signature=azure.signature,
             pcrs=azure.pcrs,
-            nonce=nonce,
+            nonce=answered,
         )
 
     return ordered(into, label, checks, verify)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from teeverify.appraisal.answer import SignedAnswer
 from teeverify.appraisal.evidence import Scope
-from teeverify.appraisal.examine import Examined, ExaminedMachine
+from teeverify.appraisal.examined import Examined, ExaminedMachine
 from teeverify.appraisal.held import held_in_short
 from teeverify.appraisal.observation import Outcome, Severity
 from teeverify.appraisal.policy import Policy
@@ -107,21 +107,29 @@ def _short(value: str | None) -> str:
 
 
 def _refused(finding: Finding) -> str:
-    text = f"Refused: {_sentence(finding)}"
-    if finding.got is not None and finding.got[:8] not in finding.message:
-        want = f", want {_short(finding.want)}" if finding.want is not None else ""
-        text += f" Got {_short(finding.got)}{want}."
+    text = f"Refused: {_sentence(finding)}{_compared(finding)}"
     if finding.claim in ("answer", "request"):
         text += " Do not use this answer."
     return text
+
+
+def _compared(finding: Finding) -> str:
+    """What was found and what it should be, where the sentence does not say so already."""
+    message, got = finding.message, finding.got
+    if got is None or got[:8] in message:
+        return ""
+    if got == "none" and (finding.want or "")[:_LONGEST_VALUE] in message:
+        return ""
+    want = f", want {_short(finding.want)}" if finding.want is not None else ""
+    return f" Got {_short(got)}{want}."
 
 
 def _undecided(findings: Sequence[Finding], notes: Sequence[str]) -> str:
     first = findings[0]
     hint = " Try again, or pass --endorsements PATH." if not first.hint else ""
     return (
-        f"Undecided: {_sentence(first)}{_not_fetched(notes)} Without it this is neither verified "
-        f"nor refuted.{hint}"
+        f"Undecided: {_sentence(first)}{_compared(first)}{_not_fetched(notes)} Without it this is "
+        f"neither verified nor refuted.{hint}"
     )
 
 
@@ -140,7 +148,7 @@ def _refused_by_policy(
         return f"{head}genuine, but {_first_words(warnings)}"
     failed = [f for f in worst if f.outcome is Outcome.FAILED]
     if failed:
-        return head + _sentence(failed[0])
+        return head + _sentence(failed[0]) + _compared(failed[0])
     return f"{head}genuine, but {_first_words(worst)}"
 
 

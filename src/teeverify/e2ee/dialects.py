@@ -20,9 +20,8 @@ from teeverify.e2ee.boxes import (
     X25519AesGcm,
     X25519XChaCha,
 )
-from teeverify.e2ee.fields import AnswerAad, Envelope, RequestAad, seal_messages
-from teeverify.encoding.strict import json_value
-from teeverify.errors import ConfigurationError, TeeVerifyError
+from teeverify.e2ee.fields import AnswerAad, Envelope, RequestAad, read_chat, seal_messages
+from teeverify.errors import ConfigurationError
 
 __all__ = ["SCHEMES", "Scheme", "seal_request"]
 
@@ -168,17 +167,18 @@ def seal_request(
             got=f"{scheme}, {algorithm}"[:80],
             want=", ".join(SCHEMES),
         )
+    chat = read_chat(request)
     key = box.new_key()
     asked = _Asked(
         algorithm=algorithm,
-        model=_model(request),
+        model=chat["model"],
         public=public.hex(),
         own=key.public.hex(),
         nonce=secrets.token_hex(16),
         time=int(at.timestamp()),
     )
     body = seal_messages(
-        request,
+        chat,
         box,
         public,
         _request_aad(asked) if chosen.bound else lambda _message, _part: b"",
@@ -213,15 +213,3 @@ def _answer_aad(asked: _Asked) -> AnswerAad:
         return f"{start}|{end}".encode()
 
     return aad
-
-
-def _model(request: bytes) -> str:
-    try:
-        document = json_value(request, field="request", id="usage.e2ee")
-    except TeeVerifyError:
-        document = None
-    model = document.get("model") if isinstance(document, dict) else None
-    # These would let one place in the additional data be read as another.
-    if not isinstance(model, str) or any(sign in model for sign in "|\r\n"):
-        raise ConfigurationError("the request names no model", id="usage.e2ee")
-    return model

@@ -9,7 +9,7 @@ for HTTP's own framing and the stream's last event to say.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -39,7 +39,7 @@ class SealedBody:
 
     body: bytes
     headers: Mapping[str, str]
-    secret: bytes
+    secret: bytes = field(repr=False)
     encapsulated: bytes
 
     def opener(self, headers: Mapping[str, str]) -> Opener:

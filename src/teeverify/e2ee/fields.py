@@ -16,7 +16,15 @@ from teeverify.e2ee.boxes import Box, PrivateKey
 from teeverify.encoding.strict import hex_bytes, json_value
 from teeverify.errors import ConfigurationError, ResponseNotVerified, TeeVerifyError
 
-__all__ = ["AnswerAad", "Envelope", "RequestAad", "open_answer", "open_event", "seal_messages"]
+__all__ = [
+    "AnswerAad",
+    "Envelope",
+    "RequestAad",
+    "open_answer",
+    "open_event",
+    "read_chat",
+    "seal_messages",
+]
 
 RequestAad = Callable[[int, int | None], bytes]
 """Additional data of a message's text: by the message's number, and the part's if it has parts."""
@@ -129,12 +137,12 @@ class StreamOpener:
 
 
 def seal_messages(
-    request: bytes, box: Box, public: bytes, aad: RequestAad, *, parts_together: bool
+    chat: Mapping[str, Any], box: Box, public: bytes, aad: RequestAad, *, parts_together: bool
 ) -> bytes:
-    """A chat request with the texts of its messages sealed.
+    """A chat request with the texts of its messages sealed, as JSON.
 
     Args:
-        request: The request's JSON.
+        chat: The request, as :func:`read_chat` gives it; its messages are changed.
         box: How texts are sealed.
         public: The attested key.
         aad: Additional data of each text.
@@ -144,8 +152,7 @@ def seal_messages(
     Raises:
         ConfigurationError: The request holds what this scheme would leave readable.
     """
-    document = _request(request)
-    for number, message in enumerate(document["messages"]):
+    for number, message in enumerate(chat["messages"]):
         content = _content(message)
         if isinstance(content, list) and not parts_together:
             for place, part in enumerate(content):
@@ -154,10 +161,18 @@ def seal_messages(
         text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
         if text:
             message["content"] = box.seal(public, text.encode(), aad(number, None)).hex()
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(chat, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _request(request: bytes) -> dict[str, Any]:
+def read_chat(request: bytes) -> dict[str, Any]:
+    """Read a chat request of which nothing but its messages' texts is to be kept secret.
+
+    Args:
+        request: The request's JSON.
+
+    Raises:
+        ConfigurationError: Not a chat request to a model, or one with more in it.
+    """
     try:
         document = json_value(request, field="request", id="usage.e2ee")
     except TeeVerifyError as error:
@@ -167,6 +182,10 @@ def _request(request: bytes) -> dict[str, Any]:
         raise ConfigurationError(
             "only chat requests are encrypted", id="usage.e2ee", want="a JSON object with messages"
         )
+    model = document.get("model")
+    # These would let one place in the additional data be read as another.
+    if not isinstance(model, str) or any(sign in model for sign in "|\r\n"):
+        raise ConfigurationError("the request names no model", id="usage.e2ee")
     plain = sorted(set(document) - _HARMLESS - {"messages"})
     if plain:
         raise ConfigurationError(

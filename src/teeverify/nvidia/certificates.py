@@ -187,7 +187,10 @@ def _require_role(certificate: Certificate, below: int) -> None:
     # The path is verified in two parts, so what holds across them is looked at here.
     if not certificate.is_ca or "key_cert_sign" not in certificate.key_usage:
         raise ChainInvalid(f"{certificate.what}: it may not issue certificates", id=CHAIN)
-    if certificate.path_length is not None and certificate.path_length < below:
+    if (
+        certificate.extensions.path_length is not None
+        and certificate.extensions.path_length < below
+    ):
         raise ChainInvalid(f"{certificate.what}: it may not issue so many levels", id=CHAIN)
 
 

@@ -41,7 +41,8 @@ class DeviceClaims(Sealed):
         ueid: Serial number of the attestation key's certificate, in decimal.
         leaf_sha256: SHA-256 of that certificate, in hex.
         leaf_spki: The attestation key, as DER.
-        device_ca_sha256: SHA-256 of the device CA's certificate, in hex.
+        device_ca_spki: The device CA's key, as DER: every device has its own, for life. Its
+            certificate is no identity, as an ECDSA signature has a second form.
         driver_version: Driver version; switches have none.
         vbios_version: Version of the VBIOS, or of the NVSwitch BIOS.
         project: Board project, for example ``G520``.
@@ -70,7 +71,7 @@ class DeviceClaims(Sealed):
     ueid: str
     leaf_sha256: str
     leaf_spki: bytes
-    device_ca_sha256: str
+    device_ca_spki: bytes
     driver_version: str | None
     vbios_version: str
     project: str | None

@@ -54,6 +54,14 @@ _RESPONSE_HEAD: Mapping[str, int] = {
 _ITEM = struct.Struct("<HH")
 _MAX_OPAQUE_VERSION = 1
 _TEXT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_OTHER_ATTESTER = (
+    "The second attester of newer GPUs (FSP) signs such measurements; its evidence is not read "
+    "here: give that of the first (GSP)."
+)
+_TRAILING_NUL = (
+    "The agent of Confidential Containers appends it: leave it away, or read the evidence in "
+    "Python with tolerate_trailing_nul=True."
+)
 
 FeatureFlag: TypeAlias = Literal["SPT", "MPT", "PPCIE"]
 _FEATURES: Mapping[int, FeatureFlag] = {0: "SPT", 1: "MPT", 2: "PPCIE"}
@@ -198,6 +206,10 @@ def parse_report(
     report_bytes = reader.position
     if tolerate_trailing_nul and reader.remaining == 1:
         reader.zeros(1, "trailing_nul")
+    if reader.remaining == 1 and reader.peek() == 0:
+        error = reader.error("trailing data, one zero byte", "end", need=0, have=1)
+        error.hint = _TRAILING_NUL
+        raise error
     reader.finish()
     whole = Reader(raw, name=name, id=ID)
     exact = whole.take(report_bytes, "report")
@@ -250,12 +262,14 @@ def _blocks(record: Reader, count: int) -> tuple[Measurement, ...]:
     found: list[Measurement] = []
     for index, header, value in _BLOCK.iter_unpack(record.take(whole * _BLOCK.size, "blocks")):
         if not index or header != _BLOCK_HEADER:
-            raise record.error(
+            error = record.error(
                 "not a DMTF measurement of 48 bytes" if index else "index 0 is no block",
                 f"block[{len(found)}]",
                 got=header.hex(),
                 want=_BLOCK_HEADER.hex(),
             )
+            error.hint = _OTHER_ATTESTER if header[0] == _BLOCK_HEADER[0] else None
+            raise error
         found.append(Measurement(index=index, value=value))
     if whole < count:
         record.take(_BLOCK.size, f"block[{whole}]")  # says what is missing

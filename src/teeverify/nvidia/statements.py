@@ -17,7 +17,7 @@ CLAIMS = "nras.claims"
 Version: TypeAlias = Literal["2.0", "3.0"]
 
 _REPORT = ("parsed", "nonce-match", "signature-verified")
-_RIM = ("fetched", "schema-validated", "signature-verified", "measurements-available")
+_RIM = ("fetched", "signature-verified", "measurements-available")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +26,12 @@ class Rules:
 
     Attributes:
         true: Those that must be ``true``.
+        described: Those that must be ``true`` where they are: NRAS leaves them out at times.
         certified: Chains that must be valid and not revoked.
     """
 
     true: tuple[str, ...]
+    described: tuple[str, ...]
     certified: tuple[str, ...]
 
 
@@ -43,6 +45,7 @@ def _rules(prefix: str, rims: Sequence[str], version: Version, more: Sequence[st
     chains = () if old else ("attestation-report", *rims)
     return Rules(
         true=tuple(f"{prefix}-{name}" for name in names),
+        described=tuple(f"{prefix}-{part}-schema-validated" for part in rims),
         certified=tuple(f"{prefix}-{part}-cert-chain" for part in chains),
     )
 
@@ -95,7 +98,8 @@ def verify_statement(claims: JsonObject, name: str, rules: Rules) -> None:
         )
     expect(claims, "measres", "success", name)
     expect(claims, "dbgstat", "disabled", name)
-    for claim in ("secboot", *rules.true):
+    there = (claim for claim in rules.described if claim in claims)
+    for claim in ("secboot", *rules.true, *there):
         if not claims.boolean(claim):
             raise _refused(name, claim, False, "true")  # noqa: FBT003
     for claim in rules.certified:

@@ -223,7 +223,7 @@ def _claims(
         ueid=str(chain.leaf.serial),
         leaf_sha256=chain.leaf.sha256,
         leaf_spki=chain.leaf.spki,
-        device_ca_sha256=chain.device_ca.sha256,
+        device_ca_spki=chain.device_ca.spki,
         driver_version=fields.driver_version,
         vbios_version=vbios_version,
         project=fields.project,
@@ -325,11 +325,11 @@ def _compare_fwid(report: SpdmReport, fwid: bytes, name: str) -> FwidState:
 
 
 def _require_distinct(devices: Sequence[DeviceClaims]) -> None:
-    """No attestation key, no certificate and no device CA may come twice."""
+    """No attestation key, no serial number of one and no device CA may come twice."""
     identities: tuple[tuple[str, Callable[[DeviceClaims], Hashable]], ...] = (
         ("serial number", lambda device: device.ueid),
         ("attestation key", lambda device: device.leaf_spki),
-        ("device certificate", lambda device: device.device_ca_sha256),
+        ("device key", lambda device: device.device_ca_spki),
     )
     for what, identity in identities:
         seen: dict[Hashable, DeviceClaims] = {}

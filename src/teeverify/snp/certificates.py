@@ -35,7 +35,6 @@ from teeverify.crypto.signed import (
     Signed,
     load_issuer_key,
     parse_signed,
-    require_algorithm,
 )
 from teeverify.errors import MalformedEvidence
 from teeverify.snp.product import Product, TcbVersion
@@ -66,12 +65,19 @@ _LAYOUTS: Mapping[Product, tuple[int, Mapping[int, str]]] = {
     Product.GENOA: (0, _CLASSIC),
     Product.TURIN: (1, _TURIN),
 }
-# structVersion 0 names the stepping or not (Milan-B0, Genoa); Siena is certified as Genoa.
-_PRODUCT_NAMES: Mapping[Product, re.Pattern[str]] = {
-    Product.MILAN: re.compile(r"Milan(?:-[A-Z][0-9])?"),
-    Product.GENOA: re.compile(r"(?:Genoa|Bergamo|Siena)(?:-[A-Z][0-9])?"),
-    Product.TURIN: re.compile(r"Turin(?:-[A-Z][0-9])?"),
+# A product's name may have a stepping or more behind it (Milan-B0), or none (Genoa); Bergamo and
+# Siena are certified as Genoa. What is not here may be a newer name: AMD's signature says of what.
+_PRODUCT_NAMES: Mapping[str, Product | None] = {
+    "Naples": None,
+    "Rome": None,
+    "Milan": Product.MILAN,
+    "Genoa": Product.GENOA,
+    "Bergamo": Product.GENOA,
+    "Siena": Product.GENOA,
+    "Turin": Product.TURIN,
+    "Venice": None,
 }
+_PRODUCT_NAME_FORM = re.compile(r"([A-Za-z]{1,24})(?:[ -][A-Za-z0-9]{1,24})*")
 _LEAF_NAMES = {"SEV-VCEK": Signer.VCEK, "SEV-VLEK": Signer.VLEK}
 _UTC_TIME = re.compile(rb"(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z")
 _GENERALIZED = re.compile(rb"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z")
@@ -167,7 +173,8 @@ def parse_leaf(der: bytes) -> Leaf:
     # Zero in every one that AMD issued: it says nothing, so that it is 0 is no reason to refuse.
     if tbs.integer("serial") < 0:
         raise tbs.error("a negative serial number", "serial")
-    require_algorithm(tbs, signed)
+    if tbs.encoded(SEQUENCE, "algorithm") != signed.algorithm:
+        raise tbs.error("two different signature algorithms", "algorithm")
     if signed.algorithm not in PSS_ALGORITHMS:
         raise tbs.error(
             "another signature algorithm than AMD's", "algorithm", got=signed.algorithm.hex()[:80]
@@ -288,7 +295,8 @@ class _Extensions:
 
     def product_name(self) -> str:
         name = self._text(_PRODUCT_NAME, "productName")
-        if not _PRODUCT_NAMES[self._product].fullmatch(name):
+        form = _PRODUCT_NAME_FORM.fullmatch(name)
+        if form is None or _PRODUCT_NAMES.get(form[1], self._product) is not self._product:
             raise self._error("a productName of another product", got=ascii(name[:40]))
         return name
 

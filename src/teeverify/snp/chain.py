@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from teeverify.clock import UTC, parse_time, show_time
 from teeverify.crypto.certificates import Certificate, foreign_root_hint, verify_path
 from teeverify.crypto.crl import Crl, verify_crl_of_anchor
+from teeverify.crypto.names import shown_name
 from teeverify.crypto.signed import PSS_ALGORITHMS, IssuerKey, load_issuer_key, verify_signed
 from teeverify.endorsements.remembered import Dated
 from teeverify.errors import (
@@ -273,7 +274,7 @@ def verify_crl(authority: Authority, endorsements: Endorsements, at: datetime) -
         raise EndorsementUnavailable(
             f"{what} is not at hand",
             id=CRL,
-            got=f"{others} lists of other CAs" if others else "none",
+            got=f"only those of other CAs ({others})" if others else "none",
             want="AMD's list of this product",
             hint="Pass --endorsements PATH with the list that AMD's key service gives.",
         )
@@ -319,8 +320,8 @@ def _verify_leaf(leaf: Leaf, authorities: Sequence[Authority], at: datetime) -> 
                 raise ChainInvalid(
                     f"{what} was issued by another CA",
                     id=LEAF,
-                    got=leaf.issuer.hex()[:160],
-                    want=authority.subject.hex()[:160],
+                    got=shown_name(leaf.issuer, id=LEAF),
+                    want=shown_name(authority.subject, id=LEAF),
                 )
             verify_signed(leaf.signed, authority.key, id=LEAF, what=what)
         except TeeVerifyError as error:

@@ -6,6 +6,7 @@ from dataclasses import InitVar, dataclass
 from datetime import datetime
 
 from teeverify.encoding.sealed import Seal, Sealed
+from teeverify.errors import EndorsementUnavailable
 from teeverify.roots.anchors import RootsKind
 from teeverify.snp.flags import GuestPolicy, PlatformInfo
 from teeverify.snp.product import Product, TcbVersion
@@ -49,6 +50,7 @@ class Claims(Sealed):
         chip_id: Names the chip; ``None`` where the host masks it, as clouds with a VLEK do.
         csp_id: Names the cloud whose VLEK signed; ``None`` for a VCEK.
         crl: The revocation list that was checked; ``None`` only where that was waived.
+        crl_missing: Why there is none, where that was waived.
         issued_at: When the newest endorsement used was issued.
         expires_at: The first moment at which something that this rests on must be replaced.
         roots_kind: Which kind of roots it was verified under.
@@ -67,6 +69,7 @@ class Claims(Sealed):
     chip_id: bytes | None
     csp_id: str | None
     crl: CrlState | None
+    crl_missing: EndorsementUnavailable | None
     issued_at: datetime
     expires_at: datetime
     roots_kind: RootsKind

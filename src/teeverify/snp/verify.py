@@ -80,7 +80,7 @@ def verify_report(
     product = _product(report, signer, endorsements)
     tcbs = _tcbs(report, product)
     authorities = verify_authority(product, signer, endorsements, trusted, moment)
-    authorities, crls = _in_force(
+    authorities, crls, missing = _in_force(
         authorities, endorsements, moment, required=unsafe_without_crl is not True
     )
     leaf = _choose(report, signer, product, endorsements)
@@ -111,6 +111,7 @@ def verify_report(
         chip_id=None if report.chip_id_masked else report.chip_id[: product.chip_id_bytes],
         csp_id=leaf.csp_id,
         crl=_state(crl),
+        crl_missing=None if crl else missing,
         issued_at=max(leaf.not_before, crl.this_update) if crl else leaf.not_before,
         expires_at=min(ends),
         roots_kind=trusted.kind,
@@ -193,24 +194,26 @@ def _in_force(
     at: datetime,
     *,
     required: bool,
-) -> tuple[tuple[Authority, ...], dict[bytes, Crl]]:
-    """The CAs that AMD's list does not revoke, with that list by the CA's key."""
+) -> tuple[tuple[Authority, ...], dict[bytes, Crl], EndorsementUnavailable | None]:
+    """The CAs that AMD's list does not revoke, with that list by the CA's key, or why not."""
     kept: list[Authority] = []
     crls: dict[bytes, Crl] = {}
     errors: list[TeeVerifyError] = []
+    missing: EndorsementUnavailable | None = None
     for authority in authorities:
         try:
             crls[authority.spki] = verify_crl(authority, endorsements, at)
-        except EndorsementUnavailable:
+        except EndorsementUnavailable as error:
             if required:
                 raise
+            missing = error
         except EndorsementInvalid as error:
             errors.append(error)
             continue
         kept.append(authority)
     if not kept:
         raise errors[0]
-    return tuple(kept), crls
+    return tuple(kept), crls, missing
 
 
 def _choose(report: Report, signer: Signer, product: Product, endorsements: Endorsements) -> Leaf:

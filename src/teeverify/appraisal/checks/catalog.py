@@ -73,6 +73,13 @@ _OWN = (
         fix="Do not use the answer a second time; ask again.",
     ),
     Check(
+        id="key.leaked",
+        claim="key",
+        proves="No two signatures that were seen here give away the private key that made them.",
+        fix="Believe nothing that this key signed: anybody may have it. Tell the operator that the "
+        "enclave's random numbers repeat.",
+    ),
+    Check(
         id="freshness.nonce",
         claim="fresh",
         proves="The evidence was made after you chose the nonce.",

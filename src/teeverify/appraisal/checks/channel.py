@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from teeverify.appraisal.checks.subject import Subject
 from teeverify.appraisal.encryption import sealed_to
-from teeverify.appraisal.examine import ExaminedMachine
+from teeverify.appraisal.examined import ExaminedMachine
 from teeverify.appraisal.observation import Observation
 from teeverify.errors import AppraisalFailed, BindingMismatch
 

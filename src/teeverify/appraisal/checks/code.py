@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from teeverify import snp
 from teeverify.appraisal.checks.subject import Subject
-from teeverify.appraisal.examine import ExaminedMachine
+from teeverify.appraisal.examined import ExaminedMachine
 from teeverify.appraisal.observation import Observation
 from teeverify.appraisal.reference import (
     CodeReference,

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from teeverify import tdx
 from teeverify.appraisal.checks.subject import Subject
-from teeverify.appraisal.examine import ExaminedMachine
+from teeverify.appraisal.examined import ExaminedMachine
 from teeverify.appraisal.observation import Observation
 from teeverify.errors import AppraisalFailed, EvidenceError
 

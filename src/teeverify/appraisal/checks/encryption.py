@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from teeverify.appraisal.checks.subject import Subject
 from teeverify.appraisal.evidence import OhttpKey
-from teeverify.appraisal.examine import ExaminedMachine
+from teeverify.appraisal.examined import ExaminedMachine
 from teeverify.appraisal.observation import Observation
 from teeverify.binding import SigningKey
 from teeverify.crypto.ed25519 import verify_ed25519

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from teeverify.appraisal.checks.subject import Subject
-from teeverify.appraisal.examine import ExaminedMachine
+from teeverify.appraisal.examined import ExaminedMachine
 from teeverify.appraisal.observation import Observation
 from teeverify.appraisal.policy import Policy
 from teeverify.errors import AppraisalFailed, BindingMismatch, EndorsementUnavailable
@@ -69,7 +69,7 @@ def distinct(subject: Subject) -> Iterator[Observation]:
     seen: dict[str | bytes, ExaminedMachine] = {}
     for machine, label in _with_gpus(subject):
         for device in machine.gpus.devices if machine.gpus is not None else ():
-            for identity in (device.ueid, device.leaf_spki, device.device_ca_sha256):
+            for identity in (device.ueid, device.leaf_spki, device.device_ca_spki):
                 first = seen.setdefault(identity, machine)
                 if first is machine:
                     continue

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from teeverify.appraisal.checks.subject import Subject
 from teeverify.appraisal.evidence import Deployed
-from teeverify.appraisal.examine import ExaminedMachine
+from teeverify.appraisal.examined import ExaminedMachine
 from teeverify.appraisal.observation import Observation, Outcome
 from teeverify.errors import AppraisalFailed
 

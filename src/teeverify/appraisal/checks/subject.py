@@ -8,7 +8,7 @@ from datetime import datetime
 from teeverify.appraisal.answer import SignedAnswer
 from teeverify.appraisal.encryption import Encryption
 from teeverify.appraisal.evidence import Scope
-from teeverify.appraisal.examine import Examined, ExaminedMachine
+from teeverify.appraisal.examined import Examined, ExaminedMachine
 from teeverify.appraisal.hindsight import Hindsight
 from teeverify.appraisal.policy import Policy
 from teeverify.binding import SigningKey
