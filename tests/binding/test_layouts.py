@@ -73,6 +73,7 @@ GOOD = {
     "teeverify/1": sha256(b"teeverify/1 bind", NONCE, MID, bytes(32))
     + b"teeverify/1".ljust(32, b"\0"),
 }
+GOOD["teeverify/1-vtpm"] = sha256(GOOD["teeverify/1"])
 NONCE_AT_THE_END = {"dstack-padded", "near-tls", "near-compose-manager"}
 # Table A0: what each layout commits to, and how GPUs beside it are tied.
 BINDS = {
@@ -89,6 +90,7 @@ BINDS = {
     "sha256-pubkey": ("public_key", "none"),
     "hcl": ("runtime_claims", "none"),
     "teeverify/1": ("key tls_spki_sha256 nonce process", "mutual"),
+    "teeverify/1-vtpm": ("key tls_spki_sha256 nonce process", "mutual"),
 }
 GPU_NONCES = {
     "dstack-padded": NONCE,
@@ -99,6 +101,7 @@ GPU_NONCES = {
     "secretvm": GPU_NONCE,
     "nilcc": SPKI,
     "teeverify/1": sha256(b"teeverify/1 gpun", NONCE, MID),
+    "teeverify/1-vtpm": sha256(b"teeverify/1 gpun", NONCE, MID),
 }
 
 
@@ -141,7 +144,7 @@ def test_the_nonce_of_the_gpus(layout):
 
 @pytest.mark.parametrize("layout", GOOD)
 def test_each_byte_counts(layout):
-    for index in range(64):
+    for index in range(len(GOOD[layout])):
         for bit in (1, 128):
             data = bytearray(GOOD[layout])
             data[index] ^= bit
@@ -151,7 +154,7 @@ def test_each_byte_counts(layout):
 
 
 @pytest.mark.parametrize("layout", GOOD)
-@pytest.mark.parametrize("size", [0, 32, 63, 65, 128])
+@pytest.mark.parametrize("size", [0, 31, 33, 63, 65, 128])
 def test_no_other_length(layout, size):
     data = GOOD[layout].ljust(size, b"\0")[:size]
     with pytest.raises((BindingMismatch, StaleEvidence)):
@@ -314,7 +317,7 @@ bounds = st.builds(
 def test_distinct_values_give_distinct_bytes(one, other):
     """T04: no boundary between the parts can be moved."""
     for layout in LAYOUTS.values():
-        if layout.id in ("near-ita", "ascii-address", "teeverify/1"):
+        if layout.id in ("near-ita", "ascii-address", "teeverify/1", "teeverify/1-vtpm"):
             # Of one algorithm only, with a nonce of any length before a JSON object, or with parts
             # that have a test of their own (tests/protocol).
             continue

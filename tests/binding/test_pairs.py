@@ -12,7 +12,9 @@ from teeverify.clock import UTC
 from teeverify.errors import MalformedEvidence
 from teeverify.providers import DIALECTS
 from teeverify.providers.dialect import Recorded
+from teeverify.simulator.azure import AzureTee
 from teeverify.simulator.channels import Channels
+from teeverify.simulator.tee import SimulatedTee
 
 AT = datetime(2026, 6, 29, 2, 6, 57, tzinfo=UTC)
 TLS = {"include_tls_fingerprint": "true"}
@@ -71,18 +73,17 @@ def seen(stage):
     first, gpu = channels.secretvm().exchanges
     look("morpheus", first.body, {}, {"gpu": gpu.body})
     look("nilcc", {"raw_report": "00"})
-    look("teeverify/1", own_server())
+    look("teeverify/1", own_server(SimulatedTee(gpus=1)))
+    look("teeverify/1", own_server(AzureTee(gpus=1)))
     document = json.loads(channels.tinfoil_v2(platform="tdx").body)
     look("tinfoil-bundle", bundle(channels, document))
     return found
 
 
-def own_server():
+def own_server(tee):
     """The report of this project's own server."""
     from teeverify.enclave.dialects.teeverify import TeeverifyDialect
-    from teeverify.simulator.tee import SimulatedTee
 
-    tee = SimulatedTee(gpus=1)
     engine = {"kind": "embedded", "location": "process", "model": "m", "weights": "w"}
     dialect = TeeverifyDialect(
         model="m", engine=engine, routes=(), dialects=("teeverify/1",), version="0", ttl_seconds=1

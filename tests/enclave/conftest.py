@@ -279,12 +279,19 @@ def log(caplog):
 
 @pytest.fixture(scope="session")
 def serve():
-    """Starts real servers: arguments of :func:`teeverify.testing.server.running`."""
+    """Starts real servers: arguments of :func:`teeverify.testing.server.running`.
+
+    Where no dialect is named they speak one of the field, whose answers any client can check.
+    """
     for package in ("numpy", "uvicorn"):
         pytest.importorskip(package, reason="the extra 'server' is not installed")
     from teeverify.testing.server import running
 
-    return running
+    def serve(*, arguments=(), **options):
+        named = arguments if "--dialect" in arguments else ("--dialect", "dstack", *arguments)
+        return running(arguments=named, **options)
+
+    return serve
 
 
 @pytest.fixture(scope="session")

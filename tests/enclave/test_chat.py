@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teeverify.enclave.chat import parse_chat
+from teeverify.enclave.chat_request import parse_chat
 from teeverify.enclave.errors import HttpError
 
 MAX_BYTES = 500_000

@@ -154,7 +154,8 @@ def after(owner, name):
     "before-send": lambda: [before(relay, name) for name in ("_finish", "send_whole")],
     "after-send": lambda: [after(relay, name) for name in ("_finish", "send_whole")],
 }[point]()
-sys.exit(main(["serve", "--simulated", "--even-on-a-tee", "--gpus", "1", *arguments]))
+sys.exit(main(["serve", "--simulated", "--even-on-a-tee", "--gpus", "1",
+               "--dialect", "dstack", *arguments]))
 """
 STORED = {"after-store", "before-send", "after-send"}
 

@@ -34,7 +34,7 @@ def options(*flags, environment=None):
 def test_defaults():
     found = options()
     assert (found.host, found.port, found.model) == ("127.0.0.1", 0, None)
-    assert (found.dialect, found.ttl, found.drain) == (["dstack"], 3600, 30)
+    assert (found.dialect, found.ttl, found.drain) == (["teeverify/1"], 3600, 30)
 
 
 def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path):

@@ -43,7 +43,7 @@ def error_of(reply):
         "/v1",
         "/health/",
         "/v1/models/default",
-        "/v1/completions",
+        "/v1/rerank",
         "/v1/signature",
         "/V1/models",
         "/v1/../health",
@@ -63,6 +63,7 @@ ROUTES = {
     REPORT: "GET",
     "/v1/signature/x": "GET",
     "/v1/chat/completions": "POST",
+    "/v1/completions": "POST",
     "/metrics": "GET",
     "/v1/metrics": "GET",
 }

@@ -270,19 +270,29 @@ def test_killed_anywhere_a_record_is_whole_or_absent(tmp_path, point, turn, left
     assert rows(path) == left
 
 
-def test_answers_that_end_together_are_stored_by_one_statement(tmp_path):
+@pytest.mark.parametrize(
+    ("answers", "statements"),
+    [
+        (1, ["INSERT"]),
+        (30, ["INSERT"]),
+        (100, ["BEGIN", *["INSERT"] * 4, "COMMIT"]),
+    ],
+)
+def test_answers_that_end_together_are_stored_by_few_statements(tmp_path, answers, statements):
     store = SqliteStore(tmp_path / "s.db")
-    seen = []
-    store._database.set_trace_callback(seen.append)
 
     async def together():
-        await asyncio.gather(*(store.put(records(f"{number}")) for number in range(100)))
+        # The first one of a minute drops what is too old.
+        await store.put(records("first"))
+        store._database.set_trace_callback(seen.append)
+        await asyncio.gather(*(store.put(records(f"{number}")) for number in range(answers)))
 
+    seen = []
     asyncio.run(together())
+    store._database.set_trace_callback(None)
     store.close()
-    assert [one.split()[0] for one in seen].count("COMMIT") == 1
-    assert [one.split()[0] for one in seen].count("INSERT") == 1
-    assert len(rows(tmp_path / "s.db")) == 200
+    assert [one.split()[0] for one in seen] == statements
+    assert len(rows(tmp_path / "s.db")) == 2 * answers + 2
 
 
 def test_one_that_is_there_already_fails_alone(store):
@@ -296,6 +306,14 @@ def test_one_that_is_there_already_fails_alone(store):
     assert isinstance(outcomes.pop(1), AlreadyStored)
     assert outcomes == [None] * 199
     assert all(get(store, f"{number}") for number in range(200))
+
+
+def test_what_nobody_thought_of_is_said_to_who_waits(store):
+    """A thread that died of it would leave every further answer waiting for ever."""
+    with pytest.raises(StoreError, match="surrogates"):
+        asyncio.run(store.put(records("\ud800")))
+    asyncio.run(store.put(records("x")))
+    assert get(store, "x")
 
 
 def test_what_is_asked_of_a_closed_store_fails_at_once(tmp_path):

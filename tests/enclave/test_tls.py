@@ -11,21 +11,26 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
 
 import teeverify
-from teeverify import tdx
+from teeverify import Policy, tdx
+from teeverify.binding import Bound, verify_report_data
 from teeverify.clock import now
+from teeverify.enclave.dialects.flat import FlatDialect
+from teeverify.enclave.errors import HttpError
 from teeverify.enclave.tls import EnclaveTls
-from teeverify.errors import TeeVerifyError
+from teeverify.errors import BindingMismatch, TeeVerifyError
 from teeverify.providers import DIALECTS
 from teeverify.roots import UnsafeTestRoots
 from teeverify.simulator.tee import SimulatedTee
 
 NAMES = ("localhost", "127.0.0.1", "::1", "enclave.example")
+SPKI, NONCE = b"f" * 32, b"n" * 32
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +95,8 @@ def test_the_key_leaves_nothing_behind(tee, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def running(serve):
-    with serve(
-        gpus=1, arguments=("--tls", "--dialect", "teeverify/1", "--dialect", "dstack")
-    ) as server:
+    spoken = [word for one in ("near", "teeverify/1", "dstack") for word in ("--dialect", one)]
+    with serve(gpus=1, arguments=("--tls", *spoken)) as server:
         yield server
 
 
@@ -125,6 +129,8 @@ def ask(running, trusted):
             dialect=dialect,
             roots=running.roots,
             endorsements=[enclosed.tdx, enclosed.nvidia],
+            # NEAR's own nodes have a log of their compose-manager beside the report.
+            policy=Policy.genuine().replace(require={"code.compose-manager": "warn"}),
             max_retries=0,
         ) as client:
             answer = client.chat.completions.create(**ASK)
@@ -148,6 +154,65 @@ def test_who_ends_tls_in_between_is_refused(running, ask, tee, trusted):
         file.write(between.certificate)
     with Between(running.url, between.context()) as url, pytest.raises(TeeVerifyError) as caught:
         ask(url)
+    assert caught.value.id == "endpoint.bound"
+
+
+# --- in the dialects of the field: bound where it is asked for ------------------------------------
+
+
+@pytest.fixture
+def flat():
+    return FlatDialect("near", model="default", tls_spki_sha256=SPKI)
+
+
+def bound(flat, tee, algorithm, **query):
+    """What the quote of a report binds, and what the report says of it."""
+    asked = {"nonce": NONCE.hex(), "signing_algo": algorithm, **query}
+    report = json.loads(flat.report(flat.question(asked), tee))
+    data = tdx.parse_quote(bytes.fromhex(report["intel_quote"])).report_data
+    shown = report.get("tls_cert_fingerprint")
+    key = flat.keys.identities[algorithm]
+    return data, Bound(key=key, nonce=NONCE, tls_spki_sha256=bytes.fromhex(shown or "00")), shown
+
+
+@pytest.mark.parametrize("algorithm", ["ecdsa", "ed25519"])
+def test_the_fingerprint_is_bound_where_it_is_asked_for(flat, tee, algorithm):
+    data, parts, shown = bound(flat, tee, algorithm, include_tls_fingerprint="true")
+    assert shown == SPKI.hex()
+    assert verify_report_data("near-tls", data, parts)
+    for layout, other in (
+        ("near-tls", replace(parts, tls_spki_sha256=b"o" * 32)),
+        ("dstack-padded", parts),
+    ):
+        with pytest.raises(BindingMismatch):
+            verify_report_data(layout, data, other)
+
+
+def test_it_is_not_bound_where_it_is_not(flat, tee):
+    data, parts, shown = bound(flat, tee, "ecdsa")
+    assert shown is None
+    assert verify_report_data("dstack-padded", data, parts)
+    with pytest.raises(BindingMismatch):
+        verify_report_data("near-tls", data, replace(parts, tls_spki_sha256=SPKI))
+
+
+def test_a_server_without_tls_has_none_to_bind():
+    plain = FlatDialect("near", model="default")
+    with pytest.raises(HttpError) as caught:
+        plain.question({"nonce": NONCE.hex(), "include_tls_fingerprint": "true"})
+    assert (caught.value.status, caught.value.param) == (400, "include_tls_fingerprint")
+
+
+@pytest.mark.network
+def test_clients_of_the_field_pin_it_too(running, ask, tee, trusted):
+    """The client whose dialect asks for the fingerprint, at the server and past somebody."""
+    receipt = ask(running.url, "near-direct")
+    assert receipt.parts.query["include_tls_fingerprint"] == "true"
+    between = EnclaveTls(tee, NAMES)
+    with trusted.open("ab") as file:
+        file.write(between.certificate)
+    with Between(running.url, between.context()) as url, pytest.raises(TeeVerifyError) as caught:
+        ask(url, "near-direct")
     assert caught.value.id == "endpoint.bound"
 
 

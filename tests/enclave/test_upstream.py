@@ -487,15 +487,16 @@ def test_a_model_that_the_upstream_does_not_have(upstream):
     assert "want default" in done.stderr
 
 
-def test_a_client_refuses_a_server_whose_engine_is_elsewhere(serve, upstream):
+@pytest.mark.parametrize("dialect", ["dstack", "teeverify/1"])
+def test_a_client_refuses_a_server_whose_engine_is_elsewhere(serve, upstream, dialect):
     """Of this machine, but not by an address that shows it."""
     from teeverify import connect
     from teeverify.errors import BindingMismatch
 
     pytest.importorskip("aiohttp", reason="the extra 'server' is not installed")
     address = f"http://0.0.0.0:{upstream.port}/v1"
-    arguments = ("--upstream", address, "--unsafe-remote-upstream")
+    arguments = ("--upstream", address, "--unsafe-remote-upstream", "--dialect", dialect)
     with serve(gpus=1, arguments=arguments) as server:
         with pytest.raises(BindingMismatch) as caught:
-            connect(server.url, roots=server.roots)
+            connect(server.url, roots=server.roots, dialect=dialect)
         assert caught.value.id == "endpoint.remote-engine"

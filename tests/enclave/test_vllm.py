@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import teeverify
+from teeverify.appraisal.observation import Outcome
 
 from .wire import BrokenOff, cancelled, chat_body, connected, verified
 
@@ -48,6 +49,7 @@ def served(serve, need):
         need("vllm", f"no vLLM in {FOLDER}; 'make vllm' sets it up")
     arguments = ["--vllm", str(model), "--vllm-command", str(FOLDER / "bin/vllm")]
     arguments += [f"--vllm-argument={one}" for one in ARGUMENTS]
+    arguments += ["--dialect", "dstack", "--dialect", "teeverify/1"]
     with pytest.MonkeyPatch.context() as patched:
         for name, value in ENVIRONMENT.items():
             patched.setenv(name, value)
@@ -58,7 +60,7 @@ def served(serve, need):
 @pytest.fixture(scope="module")
 def signer(served):
     """The key that the evidence is about."""
-    session = teeverify.connect(served.url, roots=served.roots, model="default")
+    session = teeverify.connect(served.url, roots=served.roots, model="default", dialect="dstack")
     return session.signer
 
 
@@ -79,11 +81,12 @@ def test_the_report_names_the_engine_and_its_weights(served):
     }
 
 
+@pytest.mark.parametrize("dialect", ["teeverify/1", "dstack"])
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
-def test_the_verifying_client_takes_its_answers(served, stream):
+def test_the_verifying_client_takes_its_answers(served, stream, dialect):
     pytest.importorskip("openai", reason="the extra 'openai' is not installed")
     ask = {"messages": [{"role": "user", "content": "Hello."}], "max_tokens": 20}
-    with served.openai(max_retries=0) as client:
+    with served.openai(max_retries=0, dialect=dialect) as client:
         answer = client.chat.completions.create(model="default", stream=stream, **ask)
         if stream:
             text = "".join(c.delta.content or "" for event in answer for c in event.choices)
@@ -105,6 +108,22 @@ ASKED = {
 def test_every_route_is_signed(served, signer, path, stream):
     body = json.dumps({"model": "default", "stream": stream, **ASKED[path]}).encode()
     assert asyncio.run(verified(served.url, body, path=path, stream=stream))[1] == signer
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize("path", ASKED)
+def test_every_route_is_verified(served, path, stream):
+    """In our own dialect: bytes, route, status and challenge, in the client's own way."""
+    pytest.importorskip("httpx2", reason="the extra 'openai' is not installed")
+    with teeverify.http_clients(served.url, roots=served.roots)["http_client"] as client:
+        asked = {"model": "default", "stream": stream, **ASKED[path]}
+        answer = client.post(served.url.removesuffix("/v1") + path, json=asked, timeout=120)
+        assert answer.status_code == 200
+        receipt = client.receipts.last
+        content, _, trailer = answer.content.partition(b": teeverify/1 ")  # of a stream that flows
+        assert receipt.parts.response.raw == content
+        assert not trailer or stream
+        assert receipt.result.finding("answer.fresh").outcome is Outcome.PROVEN
 
 
 def test_several_choices_are_one_answer(served, signer):

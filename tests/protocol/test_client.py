@@ -104,11 +104,22 @@ def between(enclave):
     thread.join()
 
 
+OPEN = []
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
 def enclave_client(enclave, url, **arguments):
     from teeverify import OpenAI
 
     given = {"api_key": "x", "roots": enclave.roots, "policy": "genuine", "max_retries": 0}
-    return OpenAI(base_url=url, dialect="teeverify/1", **{**given, **arguments})
+    OPEN.append(OpenAI(base_url=url, **{"dialect": "teeverify/1", **given, **arguments}))
+    return OPEN[-1]
 
 
 def ask(client, *, stream=False, **arguments):
@@ -355,7 +366,7 @@ def test_a_session_verifies_what_was_asked_otherwise(enclave, stream):
 
 def test_sessions_of_other_dialects_have_no_challenge(enclave):
     with pytest.raises(ConfigurationError):
-        Verifier(roots=enclave.roots).connect(enclave.url).challenge()
+        Verifier(roots=enclave.roots).connect(enclave.url, dialect="dstack").challenge()
 
 
 # --- receipts ------------------------------------------------------------------------------------
@@ -410,11 +421,11 @@ def test_what_a_contract_needs(receipt):
 
 
 def test_no_beacon_for_dialects_that_show_none(enclave):
-    client = enclave.openai(dialect="dstack", max_retries=0)
+    flat = enclave_client(enclave, enclave.url, dialect="dstack")
     with pytest.raises(ConfigurationError):
-        ask(client, extra_headers={"Teeverify-Beacon": BEACON})
+        ask(flat, extra_headers={"Teeverify-Beacon": BEACON})
     with pytest.raises(ConfigurationError):
-        ask(enclave.openai(dialect="teeverify/1"), extra_headers={"Teeverify-Beacon": "x"})
+        ask(enclave_client(enclave, enclave.url), extra_headers={"Teeverify-Beacon": "x"})
 
 
 def test_sequence_numbers_count_once(enclave):

@@ -15,10 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from teeverify import tdx
+from teeverify import Verifier, tdx
+from teeverify.appraisal.observation import Outcome
 from teeverify.binding.teeverify1 import challenge_of
 from teeverify.crypto.ethereum import checksum_address, recover_address
 from teeverify.responses.statement import parse_signed, parse_statement, read_header
+from teeverify.testing.server import running
 
 from . import second
 from .conftest import Server, question
@@ -277,3 +279,47 @@ def test_an_unregistered_enclave(registered):
         registered.refuses("signer", "use", *answer(other, registered))
     finally:
         other.close()
+
+
+@pytest.mark.network
+def test_from_a_contracts_nonce_to_its_use_of_an_answer(chain, contracts):
+    """A server in a process of its own, the client over HTTP, and the contract: nothing by hand."""
+    import requests
+
+    pytest.importorskip("uvicorn", reason="the extra 'server' is not installed")
+    with running(gpus=1) as server:
+        verifier = Verifier(roots=server.roots)
+
+        def report(nonce):
+            asked = {"nonce": nonce.hex(), "dialect": "teeverify/1"}
+            body = requests.get(f"{server.url}/attestation/report", asked, timeout=30).content
+            result = verifier.verify(body, dialect="teeverify/1", nonce=nonce)
+            assert result.finding("freshness.nonce").outcome is Outcome.PROVEN
+            shown = json.loads(body)
+            binding = base64.urlsafe_b64decode(shown["binding"] + "==")
+            return result, base64.b64decode(shown["evidence"]), binding
+
+        deployed = Deployed(chain, contracts, report(bytes(32))[1])
+        nonce = issued(deployed)
+        attestation, quote, binding = report(nonce)
+        assert binding[16:48] == nonce
+        deployed.know(quote)
+        deployed("register", quote, binding, write=True)
+        assert deployed("signers", str(attestation.signer))[1] > 0
+
+        body = question(max_tokens=4)
+        number = deployed("ask", hashlib.sha256(body).digest(), write=True)
+        session = verifier.connect(server.url)
+        challenge = session.challenge(deployed("beaconOf", number))
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        reply = requests.post(
+            f"{server.url}/chat/completions", body, headers={**headers, **challenge.headers},
+            timeout=30,
+        )  # fmt: skip
+        evm = session.verify_response(response=reply, challenge=challenge).evm()
+        arguments = (evm.answer, evm.signature, number, evm.challenge_random,
+                     evm.attestation_sha256)  # fmt: skip
+        other = deployed("ask", bytes(32), write=True)
+        deployed.refuses("challenge", "use", *arguments[:2], other, *arguments[3:])
+        deployed("use", *arguments, write=True)
+        deployed.refuses("request", "use", *arguments)

@@ -54,6 +54,18 @@ def test_a_stream_ends_with_its_statement(server):
     assert server.signature(statement.id).body == raw
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_all_choices_are_one_content(server, stream):
+    body = question(stream=stream, n=3)
+    reply = server.chat(body)
+    raw = read_trailer(reply.body)[1] if stream else None
+    signed = parse_signed(raw) if stream else carried(reply)
+    content = read_trailer(reply.body)[0] if stream else reply.body
+    for index in (b'"index":0', b'"index":1', b'"index":2'):
+        assert index in content
+    assert signed.statement.response_hash == "sha256:" + hashlib.sha256(content).hexdigest()
+
+
 def test_each_statement_has_a_number_of_its_own(server):
     first, second = (carried(server.chat()).statement for _ in range(2))
     assert second.sequence == first.sequence + 1
@@ -75,6 +87,7 @@ def test_errors_are_signed_as_errors(server, body, headers, status):
     reply = server.chat(body, **headers)
     statement = carried(reply).statement
     assert reply.status == statement.status == status
+    assert reply.headers["teeverify-instance"] == server.dialect.process.instance.hex()
     assert statement.end == "complete"
     assert statement.response_hash == "sha256:" + hashlib.sha256(reply.body).hexdigest()
     read_at_all = status in (400, 404) and "challenge" not in headers
@@ -154,6 +167,22 @@ def kept(server, reply):
     return parse_signed(server.signature(reply.headers["teeverify-id"]).body).statement
 
 
+def test_what_is_no_json_is_signed_alike(scripted):
+    """Forms in, sound out: types are signed as they were, and nothing is read of the rest."""
+    kind, sound = "multipart/form-data; boundary=x", b"\xff\xfb\x90\0\r\n\r\n: teeverify/1 no"
+    scripted.backend.parts, scripted.backend.content_type = [sound[:7], sound[7:]], b"audio/mpeg"
+    body = b"--x\r\ncontent-disposition: form-data\r\n\r\n\xff\0\r\n--x--\r\n"
+    reply = scripted.request(
+        "POST", CHAT, body, headers={"teeverify-challenge": CHALLENGE, "content-type": kind}
+    )
+    statement = carried(reply).statement
+    assert (reply.status, reply.body) == (200, sound)
+    assert (statement.request_type, statement.response_type) == (kind, "audio/mpeg")
+    assert statement.request_hash == "sha256:" + hashlib.sha256(body).hexdigest()
+    assert statement.response_hash == "sha256:" + hashlib.sha256(sound).hexdigest()
+    assert (statement.events, statement.upstream_id) == (None, None)
+
+
 @pytest.mark.parametrize(
     "parts",
     [
@@ -223,8 +252,11 @@ def test_other_devices_than_at_the_start_are_no_part_of_it():
 
 
 def test_one_device_twice_is_refused_at_the_start():
-    with pytest.raises(BindingMismatch):
-        Server(tee=SimulatedTee(gpus=2, fault="same-gpu-twice"))
+    tee = SimulatedTee(gpus=2)
+    tee._gpus[1] = tee._gpus[0]
+    with pytest.raises(BindingMismatch) as caught:
+        Server(tee=tee)
+    assert caught.value.id == "gpu.distinct"
 
 
 def test_a_process_is_its_keys_configuration_and_devices():

@@ -42,6 +42,19 @@ def appraise(provider, report, folder):
     return Verifier(roots=provider.roots(), offline=True).appraise(capture)
 
 
+def test_a_public_key_beside_an_ed25519_key(provider, tmp_path):
+    """It is not signed; but what contradicts the bound key is wrong."""
+    key = provider.model.key
+    for number, (shown_key, code) in enumerate([(key.public_bytes.hex(), 0), ("11" * 32, 2)]):
+        report = provider.near_report(model={"signing_public_key": shown_key})
+        result = appraise(provider, report, tmp_path / str(number))
+        assert (result.exit_code, result.finding("binding.report-data", "model").exit_code) == (
+            code, code)  # fmt: skip
+    report = provider.near_report(model={"signing_public_key": "11" * 31})
+    with pytest.raises(MalformedEvidence):
+        appraise(provider, report, tmp_path / "short")
+
+
 def found(result):
     return {f.subject: f.outcome.value for f in result.findings if f.id == CHECK}
 

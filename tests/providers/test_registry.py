@@ -8,6 +8,7 @@ import pytest
 
 from teeverify.appraisal import Outcome
 from teeverify.binding import LAYOUTS
+from teeverify.client import Evidence
 from teeverify.errors import ConfigurationError, MalformedEvidence
 from teeverify.providers import DIALECTS, dialect_for
 from teeverify.providers.dialect import Recorded
@@ -191,6 +192,21 @@ def aci(report, **evidence):
     inner = {"quote": report["intel_quote"], "event_log": report["event_log"], **evidence}
     flat = {k: v for k, v in report.items() if k not in ("info", "event_log", "model_name")}
     return {"api_version": "aci/1", "attestation": {"evidence": inner}, **flat}
+
+
+def test_a_report_in_the_form_of_aci_alone():
+    """Its draft changed shape twice; the gateway shows the flat form as well, which is read."""
+    with pytest.raises(MalformedEvidence, match="unsupported evidence format") as caught:
+        read(DIALECTS["phala"], {"api_version": "aci/1", "attestation": {"evidence": {}}})
+    assert "aci/1" in caught.value.got
+
+
+def test_a_report_in_another_dialect(stage, tmp_path):
+    file = tmp_path / "report.json"
+    file.write_text(json.dumps(stage.endpoint.venice_report()))
+    with pytest.raises(MalformedEvidence) as caught:
+        Evidence.load(file, dialect="near")
+    assert "read in the dialect near" in caught.value.hint
 
 
 def test_the_event_log_of_an_aci_report(stage):

@@ -13,7 +13,7 @@ import pytest
 from teeverify.errors import MalformedEvidence, StaleEvidence
 from teeverify.providers import DIALECTS
 from teeverify.providers.dialect import Recorded
-from teeverify.simulator.endpoint import SimulatedMachine
+from teeverify.simulator.machine import SimulatedMachine
 
 RESOLD = ("phala", "nanogpt")
 FLAT = ("dstack", "phala", "nanogpt", "0g", "venice")

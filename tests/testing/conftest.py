@@ -77,3 +77,10 @@ def serve():
     from teeverify.testing import start
 
     return start
+
+
+@pytest.fixture(scope="session")
+def flat_server(serve):
+    """A sound server of a dialect of the field."""
+    with serve(arguments=("--dialect", "dstack")) as server:
+        yield server

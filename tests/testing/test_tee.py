@@ -18,7 +18,7 @@ from teeverify.simulator.tee import TEE_FAULTS, SimulatedTee
 
 NONCE = bytes(range(32))
 KEY = SigningKey("ed25519", b"\x05" * 32)
-GPU_FAULTS = {"stale-gpu-nonce", "broken-gpu", "same-gpu-twice", "swapped-gpu"}
+GPU_FAULTS = {"stale-gpu-nonce", "broken-gpu", "swapped-gpu", "relayed-gpu"}
 
 
 def report_of(tee, **arguments):
@@ -130,7 +130,7 @@ def test_a_fault_leaves_the_other_vendors_part_sound(fault):
         {"fault": "no-such-fault"},
         {"fault": "other-key"},
         {"gpus": 0},
-        {"gpus": 1, "fault": "same-gpu-twice"},
+        {"gpus": 1, "fault": "swapped-gpu"},
     ],
 )
 def test_wrong_use(arguments):

@@ -44,6 +44,8 @@ class Layout:
             without one says nothing of when it was made.
         gpu_link: How GPU evidence beside such a quote is tied to it (policy.md).
         gpu_nonce: The nonce that the GPUs must answer, from the same values.
+        by_tpm: Whether a virtual TPM carries it, as the nonce that it signed; the CPU's report is
+            from boot then, and binds the TPM's key.
         dstack: Whether such a machine is a guest of dstack, which shows its event log and its
             application's configuration.
     """
@@ -55,6 +57,7 @@ class Layout:
     nonce: NoncePlace = "tail"
     gpu_link: GpuLink = "none"
     gpu_nonce: Callable[[Bound], bytes | None] = _no_nonce
+    by_tpm: bool = False
     dstack: bool = False
 
 
@@ -167,6 +170,17 @@ _OTHERS = (
         nonce="hashed",
         gpu_link="mutual",
         gpu_nonce=schemes.teeverify1_gpu_nonce,
+    ),
+    Layout(
+        id="teeverify/1-vtpm",
+        binds=("key", "tls_spki_sha256", "nonce", "process"),
+        build=schemes.teeverify1_vtpm,
+        text="SHA-256 of the 64 bytes of `teeverify/1`, as the nonce that the virtual TPM signed; "
+        "report_data itself is `hcl`",
+        nonce="hashed",
+        gpu_link="mutual",
+        gpu_nonce=schemes.teeverify1_gpu_nonce,
+        by_tpm=True,
     ),
     Layout(
         id="hcl",

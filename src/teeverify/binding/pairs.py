@@ -30,6 +30,6 @@ PAIRS: Mapping[str, tuple[str, ...]] = {
     "nilai": (),
     "panda": ("sha256-pubkey",),
     "near-ita": ("near-ita",),
-    "teeverify/1": ("teeverify/1",),
+    "teeverify/1": ("teeverify/1", "teeverify/1-vtpm"),
 }
 """Layouts by dialect. Azure's ``hcl`` belongs to no dialect: its envelope is recognised alone."""

@@ -27,6 +27,7 @@ __all__ = [
     "sha256_pubkey",
     "teeverify1",
     "teeverify1_gpu_nonce",
+    "teeverify1_vtpm",
     "tinfoil_v2",
     "tinfoil_v3",
 ]
@@ -159,6 +160,11 @@ def teeverify1(bound: Bound) -> bytes:
     if bound.key != process.keys[0] or bound.tls_spki_sha256 != process.tls_spki_sha256:
         raise BindingMismatch("the keys beside the binding are others than those in it", id=ID)
     return process.report_data(bound.need("nonce"))
+
+
+def teeverify1_vtpm(bound: Bound) -> bytes:
+    """What a virtual TPM signs as its nonce: fewer bytes than report_data has, so their hash."""
+    return hashlib.sha256(teeverify1(bound)).digest()
 
 
 def teeverify1_gpu_nonce(bound: Bound) -> bytes:

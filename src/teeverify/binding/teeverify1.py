@@ -7,7 +7,6 @@ Integers are big-endian.
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,8 +85,14 @@ class Process:
         if self.address is None and self.ed25519 is None:
             _refuse("it binds no signing key", "none", "secp256k1 or Ed25519")
         names = [device.name for device in self.devices]
-        if any(a >= b for a, b in itertools.pairwise(names)):
-            _refuse("devices are not strictly ascending: one is there twice", "", "an order")
+        if len(set(names)) < len(names):
+            raise BindingMismatch(
+                "one device is presented as two",
+                id="gpu.distinct",
+                got=f"{len(names)} devices, {len(set(names))} different certificates",
+            )
+        if names != sorted(names):
+            _refuse("the devices are not in ascending order", "", "an order")
         if any(
             device.kind not in _KINDS or len(device.certificate_sha256) != _HASH
             for device in self.devices

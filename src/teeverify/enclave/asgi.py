@@ -175,6 +175,9 @@ class Peer:
         del error, traceback
         if self._watch is not None:
             self._watch.cancel()
+            # Its exception's traceback leads back here: kept, all of this exchange would stay until
+            # the collector's next full turn, which under load is many minutes away.
+            self._watch = None
         if self.gone and kind is None:
             # The cancellation was asked for too late to arrive inside the block.
             with contextlib.suppress(asyncio.CancelledError):

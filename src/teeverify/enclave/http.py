@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from teeverify.enclave.errors import HttpError
 
@@ -21,6 +21,7 @@ _HEAD_SECONDS = 30.0
 _MAX_HEAD = 64 * 1024
 _MAX_REST = 32 * 1024 * 1024
 _REFUSED_SECONDS = 1.0
+_STATUS = b"HTTP/1."
 _BUSY = HttpError(503, "the server has no room for another connection", code="busy").body()
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
@@ -44,6 +45,7 @@ class PatientProtocol(_Protocol):
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 -- as in uvicorn
         """Begin to wait for the first request."""
         super().connection_made(transport)
+        self.transport = cast("asyncio.Transport", _HeadFirst(transport, self.loop))
         most, self.limit_concurrency = self.limit_concurrency, None
         if most is not None and len(self.connections) > most:
             self._refused = True
@@ -93,3 +95,41 @@ class PatientProtocol(_Protocol):
         self._stop()
         if not self._serving and not self.transport.is_closing():
             self.transport.close()
+
+
+class _HeadFirst:
+    """A transport on which the head of an answer leaves together with what follows it.
+
+    Uvicorn writes the two one after the other; each would be a system call, a packet, and a turn of
+    the client. A head that nothing follows in this turn of the event loop leaves at its end.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- all else is the transport's
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send, or keep a head for a moment."""
+        if data.startswith(_STATUS):
+            if not self._head:
+                self._loop.call_soon(self._flush)
+            self._head += data
+        elif self._head:
+            head, self._head = self._head, b""
+            self._transport.writelines((head, data))
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close, once all is sent."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        head, self._head = self._head, b""
+        if head and not self._transport.is_closing():
+            self._transport.write(head)

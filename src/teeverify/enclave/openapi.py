@@ -71,7 +71,7 @@ def _post() -> dict[str, Any]:
         "required": ["model"],
         "properties": {"model": _TEXT, "stream": {"type": "boolean"}},
     }
-    found = _answers(400, 401, 404, 408, 413, 415, 422, 429, 502, 503)
+    found = _answers(400, 401, 404, 408, 413, 415, 421, 422, 429, 502, 503)
     found["200"]["content"]["text/event-stream"] = {"schema": _TEXT}
     return {
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},

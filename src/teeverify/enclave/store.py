@@ -44,8 +44,8 @@ _OPENING = (
 )
 _INSERT = "INSERT INTO records VALUES (?, ?, ?, ?)"
 _ONE_MORE = ", (?, ?, ?, ?)"
-# SQLite before 3.32 takes 999 values in a statement.
-_MAX_ROWS = 240
+# A statement for each number of rows stays compiled, with the rows that it had last.
+_MAX_ROWS = 64
 _SELECT = "SELECT body FROM records WHERE id = ? AND kind = ? AND stored_at > ?"
 _DELETE = "DELETE FROM records WHERE id = ?"
 _OLD = " WHERE stored_at <= ?"
@@ -258,17 +258,14 @@ class SqliteStore:
         return batch, False
 
     def _commit(self, batch: list[_Job]) -> None:
-        """Do the jobs in one transaction; each fails alone, but a failed commit fails all."""
+        """Do the jobs, safe on the disk; each fails alone, but a disk that fails fails all."""
+        groups = list(_together(batch))
         outcomes: list[Outcome] = []
         try:
-            self._database.execute("BEGIN IMMEDIATE")
-            for jobs in _together(batch):
-                outcomes += _attempt_all(self._database, jobs)
-            self._purge()
-            self._database.execute("COMMIT")
+            outcomes = self._alone(groups) or self._in_transaction(groups)
             if any(job.statement in _WRITES for job in batch):
                 self._broken = None  # a turn that writes nothing shows nothing
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 -- whatever it is, those who wait must hear of it
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
             self._broken = str(error)
@@ -279,6 +276,28 @@ class SqliteStore:
             with contextlib.suppress(RuntimeError):  # it is closed: nobody waits
                 loop.call_soon_threadsafe(_tell, [each for each in done if each[0].loop is loop])
 
+    def _alone(self, groups: Sequence[list[_Job]]) -> list[Outcome] | None:
+        """Do what one statement can do: it needs no transaction around it."""
+        jobs = groups[0]
+        if len(groups) > 1 or self._must_purge():
+            return None
+        if jobs[0].statement == _INSERT:
+            return _insert(self._database, jobs)
+        return [_attempt(self._database, job) for job in jobs]
+
+    def _in_transaction(self, groups: Sequence[list[_Job]]) -> list[Outcome]:
+        self._database.execute("BEGIN IMMEDIATE")
+        outcomes = [
+            outcome
+            for jobs in groups
+            for outcome in _insert(self._database, jobs)
+            or [_attempt(self._database, job) for job in jobs]
+        ]
+        if self._must_purge():
+            self._purge()
+        self._database.execute("COMMIT")
+        return outcomes
+
     def _count(self, batch: list[_Job], outcomes: Sequence[Outcome]) -> None:
         """Keep count of what is used."""
         for job, outcome in zip(batch, outcomes, strict=True):
@@ -288,12 +307,13 @@ class SqliteStore:
                 self._used += sum(_size_of(row) for row in job.rows)
             self._recount = self._recount or job.statement == _DELETE
 
+    def _must_purge(self) -> bool:
+        """Whether it is time to: once a minute; where all is full, more often."""
+        return _seconds() - self._purged_at >= (1 if self._full else _PURGE_SECONDS)
+
     def _purge(self) -> None:
-        """Drop what can no longer be fetched, once a minute; where all is full, more often."""
-        moment = _seconds()
-        if moment - self._purged_at < (1 if self._full else _PURGE_SECONDS):
-            return
-        self._purged_at = moment
+        """Drop what can no longer be fetched."""
+        self._purged_at = moment = _seconds()
         oldest = (moment - self._ttl,)
         found = self._database.execute(_SIZE + _OLD, oldest).fetchone()[0]
         self._database.execute(_PURGE, oldest)
@@ -337,8 +357,8 @@ def _together(batch: Sequence[_Job]) -> Iterator[list[_Job]]:
     yield group
 
 
-def _attempt_all(database: sqlite3.Connection, jobs: Sequence[_Job]) -> list[Outcome]:
-    """Do jobs together where that can be, else one by one.
+def _insert(database: sqlite3.Connection, jobs: Sequence[_Job]) -> list[Outcome] | None:
+    """Insert the rows of some jobs with one statement; ``None`` where that cannot be.
 
     Every statement lets another thread run, and then waits for its turn.
     """
@@ -348,22 +368,25 @@ def _attempt_all(database: sqlite3.Connection, jobs: Sequence[_Job]) -> list[Out
         with contextlib.suppress(sqlite3.IntegrityError):  # which undoes the statement
             database.execute(_INSERT + _ONE_MORE * (len(rows) - 1), values)
             return [None] * len(jobs)
-    return [_attempt(database, job) for job in jobs]
+    return None
 
 
 def _attempt(database: sqlite3.Connection, job: _Job) -> Outcome:
     """Do one job, wholly or not at all; what goes wrong with the disk is raised."""
-    found: Row | None = None
+    if job.statement != _INSERT:  # of one row, which is refused by nothing
+        (row,) = job.rows
+        found: Row | None = database.execute(job.statement, row).fetchone()
+        return found
     database.execute("SAVEPOINT job")
     try:
         for row in job.rows:
-            found = database.execute(job.statement, row).fetchone()
+            database.execute(_INSERT, row)
     except sqlite3.IntegrityError:
         database.execute("ROLLBACK TO job")
         return AlreadyStored("there is an answer of this id already")
     finally:
         database.execute("RELEASE job")
-    return found
+    return None
 
 
 def _open(path: str | Path | None) -> sqlite3.Connection:

@@ -179,7 +179,7 @@ class Fetcher:
                     id=question.id,
                     got=type(error).__name__,
                     want=f"an answer of {urlsplit(question.url).hostname}",
-                    hint="Check the network, or give endorsements with --endorsements PATH.",
+                    hint="Check the network and any proxy, or give them with --endorsements PATH.",
                 ) from None
 
 

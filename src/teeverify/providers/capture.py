@@ -37,7 +37,7 @@ def load_capture(folder: Path, *, dialect: str | None = None) -> Evidence:
         ConfigurationError: The directory or a file cannot be read, or there is no such dialect.
         MalformedEvidence: A file does not have the form it must have.
     """
-    manifest = JsonObject.parse(read_file(folder / "manifest.json"), path="manifest", id=_ID)
+    manifest = _manifest(folder)
     chosen, recorded = recorded_report(folder, dialect)
     intel, gpus = tdx.Endorsements.load(folder), nvidia.Endorsements.load(folder)
     inside = chosen.enclosed(recorded.body)
@@ -45,7 +45,7 @@ def load_capture(folder: Path, *, dialect: str | None = None) -> Evidence:
         kind="endpoint",
         provider=chosen.id,
         source=folder.name,
-        machines=chosen.read(recorded),
+        machines=chosen.machines(recorded),
         requested_model=manifest.text("model") if "model" in manifest else None,
         nonce=manifest.hex("nonce_hex", 32) if "nonce_hex" in manifest else None,
         recorded_at=_recorded_at(manifest),
@@ -75,6 +75,15 @@ def _recorded_at(manifest: JsonObject) -> datetime | None:
             got=error.got,
             want=error.want,
         ) from None
+
+
+def _manifest(folder: Path) -> JsonObject:
+    try:
+        raw = read_file(folder / "manifest.json")
+    except ConfigurationError as error:
+        error.hint = "A directory must hold a recording ('teeverify capture'), or receipts."
+        raise
+    return JsonObject.parse(raw, path="manifest", id=_ID)
 
 
 def recorded_report(folder: Path, dialect: str | None) -> tuple[Dialect, Recorded]:

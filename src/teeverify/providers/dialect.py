@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from teeverify.appraisal.evidence import Machine
+from teeverify.errors import MalformedEvidence
 from teeverify.nvidia import Endorsements as NvidiaEndorsements
 from teeverify.providers.routes import Questions, holes
 from teeverify.responses import TEXT, Form
@@ -108,6 +109,21 @@ class Dialect:
     def live(self) -> bool:
         """Whether endpoints are attested live, and not only read from recordings."""
         return bool(self.signature_path) or self.questions is not None
+
+    def machines(self, recorded: Recorded) -> tuple[Machine, ...]:
+        """Read a recorded exchange; where it has another form, say in which dialect it was read.
+
+        Raises:
+            TeeVerifyError: What :attr:`read` raises.
+        """
+        try:
+            return self.read(recorded)
+        except MalformedEvidence as error:
+            error.hint = error.hint or (
+                f"It was read in the dialect {self.id}; 'teeverify providers' lists the others, "
+                "for --dialect."
+            )
+            raise
 
     def holes(self, path: str) -> dict[str, str] | None:
         """The named segments of a report's path; ``None`` where it is another path."""

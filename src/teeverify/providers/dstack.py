@@ -77,6 +77,9 @@ def read_flat_report(
             "unsupported evidence format: the report names no signing key, so nothing is bound",
             id=ID,
             field=f"{report.path}.signing_address",
+            got="a gateway's own form, aci/1, whose draft is not read here"
+            if report.raw("api_version") == "aci/1"
+            else None,
             want="the flat report of a dstack node",
             hint="Name another dialect with --dialect; 'teeverify providers' lists them.",
         )
@@ -121,9 +124,11 @@ def _require_local_engine(report: JsonObject) -> None:
 
 
 def _public_key(report: JsonObject, key: SigningKey) -> bytes | None:
-    """The secp256k1 point beside an address: 64 bytes, with or without the leading 04."""
-    if key.algorithm != "ecdsa" or "signing_public_key" not in report:
+    """The point beside an address, 64 bytes with or without the leading 04; or an Ed25519 key."""
+    if "signing_public_key" not in report:
         return None
+    if key.algorithm != "ecdsa":
+        return report.hex("signing_public_key", len(key.identifier), prefix=True)
     data = report.hex("signing_public_key", prefix=True)
     point = data.removeprefix(_UNCOMPRESSED_POINT) if len(data) == _POINT_BYTES + 1 else data
     return point if len(point) == _POINT_BYTES else report.hex("signing_public_key", _POINT_BYTES)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from teeverify import snp, tdx
 from teeverify.appraisal.evidence import Machine
 from teeverify.binding import Bound, Process
 from teeverify.binding.teeverify1 import Device, nonce_of, read_binding
@@ -45,6 +46,7 @@ _CONFIG = {
 }
 _ENGINE = {"kind", "location", "model", "name", "weights"}
 _SERVER = {"name", "source", "version"}
+_LAYOUT, _BY_TPM = "teeverify/1", "teeverify/1-vtpm"
 _POINT = 64
 _MOST_CERTIFICATES = 8
 _MOST_DEVICES = 32
@@ -88,7 +90,6 @@ def read_report(exchange: Recorded) -> tuple[Machine, ...]:
         Machine(
             role="model",
             label="model",
-            layout="teeverify/1",
             key=process.keys[0],
             public_key=public_key,
             tls_spki_sha256=process.tls_spki_sha256,
@@ -141,19 +142,35 @@ def _names(config: bytes) -> tuple[str, ...]:
 
 
 def _cpu(report: JsonObject) -> dict[str, Any]:
+    """The evidence of the CPU by platform; the layout follows from what carries the binding."""
     platform, evidence = report.text("platform"), report.base64("evidence")
     if platform == "tdx":
-        return {"quote": evidence}
+        return {"quote": evidence, "layout": _LAYOUT}
     if platform == "sev-snp":
         table = report.base64("certificates") if "certificates" in report else None
-        return {"snp_report": evidence, "snp_certificates": table}
+        return {"snp_report": evidence, "snp_certificates": table, "layout": _LAYOUT}
+    if platform == "azure-tdx":
+        azure, quote = tdx.parse_azure_evidence(_azure(evidence))
+        return {"quote": quote, "azure": azure, "layout": _BY_TPM}
+    if platform == "azure-snp":
+        azure = snp.parse_azure_evidence(_azure(evidence))
+        return {
+            "snp_report": snp.parse_hcl_report(azure.hcl).report,
+            "snp_certificates": azure.certificates,
+            "azure": azure,
+            "layout": _BY_TPM,
+        }
     raise MalformedEvidence(
         "report.platform: unknown",
         id=ID,
         field="report.platform",
         got=ascii(platform)[:40],
-        want="tdx or sev-snp",
+        want="tdx, sev-snp, azure-tdx or azure-snp",
     )
+
+
+def _azure(evidence: bytes) -> JsonObject:
+    return JsonObject.parse(evidence, path="report.evidence", id=ID)
 
 
 def _devices(report: JsonObject) -> tuple[tuple[Device, ...], list[dict[str, str]] | None]:
@@ -206,6 +223,7 @@ def _version(owner: JsonObject, want: str) -> None:
             field=f"{owner.path}.type",
             got=ascii(owner.raw("type"))[:40],
             want=want,
+            hint="If this is another kind of endpoint, name its dialect (dialect=, --dialect).",
         )
 
 
@@ -245,12 +263,12 @@ TEEVERIFY = Dialect(
     nonce=nonce_of,
     proves=(
         "that a genuine confidential machine holds the signing keys, now",
-        "that the GPUs answered this machine, and no other: their nonce follows from its keys",
+        "that the GPUs answered a nonce that follows from its keys, as its quote says",
         "that exactly these bytes answer exactly your request, on this route, with this status",
         "that the answer was made for your challenge, and is no earlier one",
     ),
     cannot=(
-        "that the GPUs sit in that machine: no vendor can prove it yet",
+        "that the GPUs sit in that machine: an enclave that answers any nonce can lend its own",
         "that the answer is true, or which weights ran, unless the listed code pins them",
     ),
 )

@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from teeverify.simulator.intel import Intel
+from teeverify.simulator.tee import SimulatedQuote, SimulatedTee
 
-__all__ = ["AzureTd"]
+__all__ = ["AzureTd", "AzureTee"]
 
 _HASHES = {1: "sha256", 2: "sha384", 3: "sha512"}
 _SHA256_BANK = 0x000B
@@ -128,3 +129,28 @@ class AzureTd:
                 "pcrs": [list(pcr) for pcr in overrides.get("pcrs", self.pcrs)],
             },
         }
+
+
+class AzureTee(SimulatedTee):
+    """A whole machine as :class:`SimulatedTee`, whose CPU is that of an Azure TD.
+
+    Args:
+        gpus: How many GPUs it has.
+
+    Attributes:
+        td: Its envelope and its TPM.
+        overrides: What is given instead of parts of its evidence; see :meth:`AzureTd.evidence`.
+    """
+
+    platform = "azure-tdx"
+
+    def __init__(self, *, gpus: int = 8) -> None:
+        super().__init__(gpus=gpus)
+        self.td = AzureTd(self.intel)
+        self.overrides: dict[str, Any] = {}
+
+    def quote(self, report_data: bytes) -> SimulatedQuote:
+        """The evidence as agents send it: the TPM answers the hash of what it is asked."""
+        evidence = self.td.evidence(hashlib.sha256(report_data).digest(), **self.overrides)
+        raw = json.dumps(evidence).encode("ascii")
+        return SimulatedQuote(quote=raw, event_log=[], info={}, vm_config="{}")

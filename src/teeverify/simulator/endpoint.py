@@ -14,28 +14,22 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from teeverify.clock import show_time
 from teeverify.roots import UnsafeTestRoots
-from teeverify.simulator.dstack import Dstack
 from teeverify.simulator.intel import Intel
 from teeverify.simulator.intel_records import write_capture
 from teeverify.simulator.keys import SimulatedKey
+from teeverify.simulator.machine import NONE, Overrides, SimulatedMachine
 from teeverify.simulator.nvidia import Nvidia
 from teeverify.simulator.rim import rim_answer
 
-__all__ = ["Endpoint", "Overrides", "SimulatedMachine"]
+__all__ = ["MODEL", "Endpoint"]
 
-Overrides: TypeAlias = Mapping[str, Any]
 Provider: TypeAlias = Literal["near", "venice", "dstack", "phala", "nanogpt", "0g", "0g-broker"]
-_NONE: Overrides = {}
 MODEL = "simulated/tiny-1"
 _URLS = {
     "near": "https://cloud-api.near.ai/v1/attestation/report",
@@ -49,71 +43,6 @@ _URLS = {
 _NRAS = "https://nras.attestation.nvidia.com"
 _RIM = "https://rim.attestation.nvidia.com"
 _OCSP = "http://ocsp.ndis.nvidia.com"
-
-
-@dataclass(kw_only=True)
-class SimulatedMachine:
-    """One TD: a dstack guest, its signing key, its TLS key."""
-
-    intel: Intel
-    guest: Dstack = field(default_factory=Dstack)
-    key: SimulatedKey = field(default_factory=SimulatedKey)
-    tls_spki: bytes = field(
-        default_factory=lambda: (
-            ec.generate_private_key(ec.SECP256R1())
-            .public_key()
-            .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        )
-    )
-
-    @property
-    def tls_fingerprint(self) -> bytes:
-        """SHA-256 of the TLS key's SubjectPublicKeyInfo."""
-        return hashlib.sha256(self.tls_spki).digest()
-
-    def report_data(self, nonce: bytes, *, tls: bool) -> bytes:
-        """The 64 bytes in the layout ``near-tls`` or ``dstack-padded``."""
-        identifier = self.key.key.identifier
-        if tls:
-            return hashlib.sha256(identifier + self.tls_fingerprint).digest() + nonce
-        return identifier.ljust(32, b"\0") + nonce
-
-    def quote(self, report_data: bytes, **overrides: Any) -> bytes:  # noqa: ANN401
-        """A quote of this guest; see :meth:`Intel.quote` for the overrides."""
-        return self.intel.quote(
-            **{
-                "report_data": report_data,
-                "rtmrs": self.guest.rtmrs,
-                "mr_config_id": self.guest.mr_config_id(),
-                **overrides,
-            }
-        )
-
-    def report(
-        self,
-        nonce: bytes,
-        *,
-        tls: bool = False,
-        quote: Overrides = _NONE,
-        **overrides: Any,  # noqa: ANN401
-    ) -> dict[str, Any]:
-        """The flat report, without GPUs; an override of ``None`` leaves a member out."""
-        algorithm = self.key.algorithm
-        report: dict[str, Any] = {
-            "signing_address": str(self.key.key),
-            "signing_algo": algorithm,
-            "signing_public_key": self.key.public_bytes.hex(),
-            "request_nonce": nonce.hex(),
-            "intel_quote": self.quote(self.report_data(nonce, tls=tls), **quote).hex(),
-            "event_log": self.guest.event_log,
-            "info": {
-                "tcb_info": {"app_compose": self.guest.app_compose},
-                "device_id": hashlib.sha256(b"simulated device").hexdigest(),
-            },
-            "tls_cert_fingerprint": self.tls_fingerprint.hex() if tls else None,
-            **overrides,
-        }
-        return {name: value for name, value in report.items() if value is not None}
 
 
 class Endpoint:
@@ -132,7 +61,7 @@ class Endpoint:
         at: datetime,
         gpus: int = 8,
         algorithm: Literal["ecdsa", "ed25519"] = "ecdsa",
-        intel: Overrides = _NONE,
+        intel: Overrides = NONE,
     ) -> None:
         self.at = at
         self.gpu_count = gpus
@@ -156,8 +85,8 @@ class Endpoint:
         self,
         *,
         tls: bool = False,
-        quote: Overrides = _NONE,
-        gpu: Overrides = _NONE,
+        quote: Overrides = NONE,
+        gpu: Overrides = NONE,
         **overrides: Any,  # noqa: ANN401
     ) -> dict[str, Any]:
         """The model node's report with its GPUs.
@@ -179,7 +108,7 @@ class Endpoint:
         self,
         *,
         machine: SimulatedMachine | None = None,
-        quoted: Overrides = _NONE,
+        quoted: Overrides = NONE,
         **overrides: Any,  # noqa: ANN401
     ) -> dict[str, Any]:
         """The compose-manager's log of actions, quoted by the model's machine, or another."""
@@ -207,8 +136,8 @@ class Endpoint:
     def near_report(
         self,
         *,
-        gateway: Overrides = _NONE,
-        model: Overrides = _NONE,
+        gateway: Overrides = NONE,
+        model: Overrides = NONE,
         **overrides: Any,  # noqa: ANN401
     ) -> dict[str, Any]:
         """The gateway's report with one model node, TLS keys bound."""
@@ -232,8 +161,8 @@ class Endpoint:
     def wrapped_report(
         self,
         *,
-        gateway: Overrides = _NONE,
-        model: Overrides = _NONE,
+        gateway: Overrides = NONE,
+        model: Overrides = NONE,
         **overrides: Any,  # noqa: ANN401
     ) -> dict[str, Any]:
         """A reseller's answer: its gateway with one node, no TLS keys bound."""
@@ -264,8 +193,8 @@ class Endpoint:
         provider: Provider = "near",
         report: Mapping[str, Any] | None = None,
         collateral: Mapping[str, str] | None = None,
-        nras: Overrides | None = _NONE,
-        manifest: Overrides = _NONE,
+        nras: Overrides | None = NONE,
+        manifest: Overrides = NONE,
         peer_spki: bytes | None = None,
         query: Mapping[str, str] | None = None,
         rims: Mapping[str, Overrides] | None = None,

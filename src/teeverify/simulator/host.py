@@ -5,22 +5,32 @@ The enclave itself stays honest: what goes wrong here goes wrong after it has ha
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, TypeAlias
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
 
 from teeverify.errors import ConfigurationError
-from teeverify.simulator.keys import SimulatedKey
+from teeverify.simulator.rewriting import (
+    ANSWERS,
+    STATEMENT_HEADERS,
+    TRAILER,
+    Message,
+    Rewrite,
+    Rewriter,
+    Send,
+    another_gpu,
+    signed_anew,
+)
 
-__all__ = ["HOST_FAULTS", "DishonestHost"]
+__all__ = ["HOST_FAULTS", "RESTART", "DishonestHost", "Restarted"]
 
-Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 
 HOST_FAULTS: Mapping[str, str] = {
+    "wrong-nonce": "all evidence answers another nonce than the client's",
+    "same-gpu-twice": "one GPU is presented as two",
     "tampered-answer": "one byte of the answer is changed after it was hashed",
     "reserialised-json": "the answer's JSON is written again, with other white space",
     "other-answer": "the signature served is that of another answer to the same request",
@@ -28,11 +38,13 @@ HOST_FAULTS: Mapping[str, str] = {
     "foreign-signature": "another key signed, under the name of the attested one",
     "missing-chunk": "one event of a stream is left out",
 }
+RESTART = "other-code-after-restart"
 _CHAT = "/v1/chat/completions"
+_REPORT = "/v1/attestation/report"
 _SIGNATURE = "/v1/signature/"
-_LETTER = re.compile(rb'("content":"[^"A-Za-z\\]*)([A-Za-z])')
 _ID = re.compile(rb'"id":"([^"]+)"')
-_DATA = b"data: "
+_NONCE = re.compile(rb"(?<=nonce=)[0-9A-Fa-f]{64}")
+_NO_ID = "0" * 32
 _HEAD = 1024
 
 
@@ -55,33 +67,30 @@ class DishonestHost:
         self._enclave = enclave
         self._fault = fault
         self._swapped: dict[str, str] = {}
-        self._foreign = {"ecdsa": SimulatedKey("ecdsa"), "ed25519": SimulatedKey("ed25519")}
+        self._nonce = secrets.token_bytes(32).hex().encode("ascii")
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request."""
         path = scope.get("path", "")
         if path.startswith(_SIGNATURE) and self._fault == "foreign-signature":
-            send = _Rewriter(send, self._sign_again)
+            send = Rewriter(send, Rewrite(text=signed_anew))
         elif path.startswith(_SIGNATURE):
             scope = {**scope, "path": self._signature_path(path.removeprefix(_SIGNATURE))}
+        elif path == _REPORT and self._fault == "wrong-nonce":
+            query = _NONCE.sub(self._nonce, scope.get("query_string", b""))
+            scope = {**scope, "query_string": query}
+        elif path == _REPORT and self._fault == "same-gpu-twice":
+            send = Rewriter(send, Rewrite(text=another_gpu))
         elif path == _CHAT and self._fault == "other-answer":
             await self._answer_twice(scope, receive, send)
             return
         elif path == _CHAT:
-            send = _Rewriter(send, _REWRITES.get(self._fault, _unchanged))
+            send = Rewriter(send, ANSWERS.get(self._fault, Rewrite()))
         await self._enclave(scope, receive, send)
-
-    def _sign_again(self, text: bytes) -> bytes:
-        """The same text, signed by a key of the host's own."""
-        if not text.startswith(b'{"text":'):
-            return text
-        record = json.loads(text)
-        forged = self._foreign[record["signing_algo"]].sign(record["text"])
-        return json.dumps({**record, "signature": forged}).encode("ascii")
 
     def _signature_path(self, answer_id: str) -> str:
         if self._fault == "no-signature":
-            return f"{_SIGNATURE}chatcmpl-{'0' * 32}"
+            return f"{_SIGNATURE}chatcmpl-{_NO_ID}"
         return _SIGNATURE + self._swapped.get(answer_id, answer_id)
 
     async def _answer_twice(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -89,101 +98,61 @@ class DishonestHost:
         body = await _read(receive)
         hidden = _Sink()
         await self._enclave(dict(scope), _replay(body, receive), hidden)
-        shown = _Sink(send)
+
+        def trailer(text: bytes) -> bytes:
+            return hidden.trailer if text.startswith(TRAILER) else text
+
+        shown = _Sink(
+            Rewriter(send, Rewrite(headers=lambda own: {**own, **hidden.signed}, text=trailer))
+        )
         shown.on_id = lambda answer_id: self._swapped.update({answer_id: hidden.answer_id})
         await self._enclave(scope, _replay(body, receive), shown)
 
 
+class Restarted:
+    """A machine that is started anew once it has shown one report.
+
+    Args:
+        before: What answers until then.
+        after: What answers from then on, with keys of its own.
+    """
+
+    def __init__(self, before: Application, after: Application) -> None:
+        self._current = before
+        self._after = after
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        current = self._current
+        if scope.get("path", "") == _REPORT:
+            self._current = self._after
+        await current(scope, receive, send)
+
+
 class _Sink:
-    """Takes an answer, notes its id, and passes it on where there is somebody to pass it on to."""
+    """Takes an answer, notes what names and signs it, and passes it on where somebody waits."""
 
     def __init__(self, send: Send | None = None) -> None:
         self._send = send
         self._head = b""
         self.answer_id = ""
+        self.signed: dict[bytes, bytes] = {}
+        self.trailer = b""
         self.on_id: Callable[[str], None] = lambda _: None
 
     async def __call__(self, message: Message) -> None:
-        self._head = (self._head + message.get("body", b""))[:_HEAD]
+        headers = dict(message.get("headers", ()))
+        self.signed.update({name: headers[name] for name in STATEMENT_HEADERS if name in headers})
+        body = message.get("body", b"")
+        _, mark, rest = body.rpartition(TRAILER)
+        self.trailer = mark + rest.rstrip(b"\n") if mark else self.trailer
+        self._head = (self._head + body)[:_HEAD]
         found = _ID.search(self._head)
         if found and not self.answer_id:
             self.answer_id = found[1].decode("ascii")
             self.on_id(self.answer_id)
         if self._send is not None:
             await self._send(message)
-
-
-class _Rewriter:
-    """Rewrites an answer: event by event where it is streamed, else as a whole."""
-
-    def __init__(self, send: Send, rewrite: Callable[[bytes], bytes]) -> None:
-        self._send = send
-        self._rewrite = rewrite
-        self._start: Message = {}
-        self._streamed = False
-        self._held = b""
-        self._changed = False
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = dict(message["headers"])
-            self._streamed = headers.get(b"content-type", b"").startswith(b"text/event-stream")
-            self._start = message
-            if self._streamed:
-                await self._send(message)
-            return
-        body = self._held + message.get("body", b"")
-        if self._streamed:
-            events = (self._once(event) for event in body.split(b"\n\n"))
-            await self._send({**message, "body": b"\n\n".join(events)})
-        elif message.get("more_body", False):
-            self._held = body
-        else:
-            body = self._once(body)
-            headers = dict(self._start["headers"]) | {b"content-length": b"%d" % len(body)}
-            await self._send({**self._start, "headers": list(headers.items())})
-            await self._send({**message, "body": body})
-
-    def _once(self, text: bytes) -> bytes:
-        """Change the first place that can be changed, so that exactly one thing is wrong."""
-        rewritten = text if self._changed else self._rewrite(text)
-        self._changed = self._changed or rewritten != text
-        return rewritten
-
-
-def _tamper(text: bytes) -> bytes:
-    """Another letter where the answer's text begins."""
-    return _LETTER.sub(_other_letter, text, count=1)
-
-
-def _other_letter(found: re.Match[bytes]) -> bytes:
-    head, letter = found.groups()
-    other = b"B" if letter == b"A" else b"A"
-    return bytes(head + other)
-
-
-def _reserialise(text: bytes) -> bytes:
-    head, body = (_DATA, text[len(_DATA) :]) if text.startswith(_DATA) else (b"", text)
-    if not body.startswith(b"{"):
-        return text
-    written: str = json.dumps(json.loads(body))
-    return head + written.encode("ascii")
-
-
-def _leave_out(text: bytes) -> bytes:
-    """Nothing where an event said something."""
-    return b": left out" if text.startswith(_DATA) and _LETTER.search(text) else text
-
-
-def _unchanged(text: bytes) -> bytes:
-    return text
-
-
-_REWRITES: Mapping[str, Callable[[bytes], bytes]] = {
-    "tampered-answer": _tamper,
-    "reserialised-json": _reserialise,
-    "missing-chunk": _leave_out,
-}
 
 
 async def _read(receive: Receive) -> bytes:

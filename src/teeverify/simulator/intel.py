@@ -12,7 +12,6 @@ random in every run. Each field can be overridden alone, so that a test breaks e
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import secrets
@@ -196,15 +195,14 @@ class Intel:
             certification_data=self.pck_chain() + b"\0",
             trailing_bytes=0,
         )
-        return dataclasses.replace(draft, **overrides)
+        return draft._replace(**overrides)
 
     def _sign(self, draft: Quote, qe: Overrides, corrupt: Corrupt | None) -> bytes:
         bound = hashlib.sha256(draft.attestation_key + draft.qe_auth_data).digest() + bytes(32)
         report = enclave_report({"report_data": bound, **qe})
         raw = draft.to_bytes()
         size = len(draft.body.to_bytes()) + (54 if draft.version == _VERSION_5 else 48)
-        signed = dataclasses.replace(
-            draft,
+        signed = draft._replace(
             qe_report=report,
             qe_report_signature=self.pck.sign_raw(report.to_bytes()),
             signature=sign_raw(self.attestation_key, raw[:size]),

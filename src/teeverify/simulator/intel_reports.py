@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
@@ -109,8 +108,8 @@ def corrupted(quote: Quote, part: Corrupt | None) -> Quote:
     if isinstance(value, bytes):
         value = _flipped(value)
     else:
-        value = dataclasses.replace(value, report_data=_flipped(value.report_data))
-    return dataclasses.replace(quote, **{CORRUPTIBLE[part]: value})
+        value = value._replace(report_data=_flipped(value.report_data))
+    return quote._replace(**{CORRUPTIBLE[part]: value})
 
 
 def _flipped(data: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import ecdsa
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
@@ -29,10 +30,14 @@ class SimulatedKey:
 
     Args:
         algorithm: ``ecdsa`` (secp256k1, EIP-191) or ``ed25519``.
+
+    Attributes:
+        repeats: Whether it signs everything with one secret number, as broken generators do.
     """
 
     def __init__(self, algorithm: Literal["ecdsa", "ed25519"] = "ecdsa") -> None:
         self.algorithm = algorithm
+        self.repeats = False
         self._ecdsa = ec.generate_private_key(ec.SECP256K1())
         self._ed25519 = ed25519.Ed25519PrivateKey.generate()
         if algorithm == "ecdsa":
@@ -67,18 +72,30 @@ class SimulatedKey:
         message = text.encode("utf-8")
         if self.algorithm == "ed25519":
             return self._ed25519.sign(message).hex()
-        digest = eip191_digest(message)
-        der = self._ecdsa.sign(digest, ec.ECDSA(Prehashed(hashes.SHA256())))
-        r, s = decode_dss_signature(der)
+        signature = self.sign_digest(eip191_digest(message))
+        if high_s:
+            other = _ORDER - int.from_bytes(signature[32:64], "big")
+            signature = signature[:32] + other.to_bytes(32, "big") + bytes([55 - signature[64]])
+        return "0x" + signature.hex()
+
+    def sign_digest(self, digest: bytes) -> bytes:
+        """Sign 32 bytes with the secp256k1 key: ``r || s || v``, with the lower ``s``."""
+        if self.repeats:
+            r, s = self._sign_as_ever(digest)
+        else:
+            der = self._ecdsa.sign(digest, ec.ECDSA(Prehashed(hashes.SHA256())))
+            r, s = decode_dss_signature(der)
         low = min(s, _ORDER - s)
         for v in (27, 28):
             signature = r.to_bytes(32, "big") + low.to_bytes(32, "big") + bytes([v])
             if self._recovers(digest, signature):
-                if high_s:
-                    other = r.to_bytes(32, "big") + (_ORDER - low).to_bytes(32, "big")
-                    return "0x" + (other + bytes([55 - v])).hex()
-                return "0x" + signature.hex()
+                return signature
         raise TeeVerifyError("no recovery id gives this key", id=_ID)
+
+    def _sign_as_ever(self, digest: bytes) -> tuple[int, int]:
+        key = ecdsa.SigningKey.from_string(self.secret_bytes, ecdsa.SECP256k1)
+        pair: tuple[int, int] = key.sign_digest(digest, k=2, sigencode=lambda r, s, _: (r, s))
+        return pair
 
     def _recovers(self, digest: bytes, signature: bytes) -> bool:
         try:

@@ -11,6 +11,7 @@ it, under roots that are random in every run::
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import json
 import secrets
@@ -20,7 +21,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from teeverify.binding import SigningKey
+from teeverify.binding import Process, SigningKey
 from teeverify.clock import now, show_time
 from teeverify.errors import ConfigurationError
 from teeverify.simulator.authority import new_key
@@ -35,7 +36,7 @@ TEE_FAULTS: Mapping[str, str] = {
     "stale-gpu-nonce": "one GPU's report answers an older nonce",
     "debug-td": "the VM runs in debug mode",
     "broken-gpu": "another key signed one GPU's report",
-    "same-gpu-twice": "one GPU is presented as two",
+    "relayed-gpu": "the GPUs are those of an honest enclave elsewhere, which was asked for them",
     "wrong-mr-config": "the VM was launched with another configuration than the one shown",
     "edited-event-log": "one digest of the event log was changed",
     "revoked-pck": "Intel has revoked the CPU's certificate",
@@ -44,9 +45,10 @@ TEE_FAULTS: Mapping[str, str] = {
     "revoked-tcb": "Intel has revoked the CPU's level of security fixes",
     "swapped-gpu": "two GPUs show each other's certificates",
 }
-_FAULTS_OF_TWO = ("same-gpu-twice", "swapped-gpu")
+_FAULTS_OF_TWO = ("swapped-gpu",)
 _NONCE_BYTES = 32
 _IMAGE = f"teeverify/simulated-engine@sha256:{hashlib.sha256(b'no such image').hexdigest()}"
+_OTHER_IMAGE = f"teeverify/other-engine@sha256:{hashlib.sha256(b'nor this one').hexdigest()}"
 # What else differs from boot to boot is fixed, so that every run shows the same code.
 _BOOT: Mapping[str, bytes | None] = {
     "instance-id": hashlib.sha256(b"teeverify simulator instance").digest()[:20],
@@ -120,13 +122,19 @@ class SimulatedTee:
         self.nvidia = Nvidia(at=at or now())
         self.guest = Dstack(images=[_IMAGE], events=_BOOT)
         self._gpus = [self.nvidia.gpu(index) for index in range(gpus)]
-        if fault == "same-gpu-twice":
-            self._gpus[-1] = self._gpus[0]
         self._old_nonce = secrets.token_bytes(_NONCE_BYTES)
+        # A process of the enclave that lends its GPUs: they answer what follows from its keys.
+        self._elsewhere = Process(ed25519=secrets.token_bytes(_NONCE_BYTES), config=b"{}")
 
     def roots_pem(self) -> bytes:
         """The roots of this run, for :class:`~teeverify.roots.UnsafeTestRoots`."""
         return self.intel.roots_pem() + self.nvidia.roots_pem()
+
+    def with_other_code(self) -> SimulatedTee:
+        """The same machine, started with another image."""
+        other = copy.copy(self)
+        other.guest = Dstack(images=[_OTHER_IMAGE], events=_BOOT)
+        return other
 
     def write_roots(self, path: str | Path) -> None:
         """Write the roots of this run to a PEM file.
@@ -195,6 +203,8 @@ class SimulatedTee:
 
     def devices(self, nonce: bytes) -> list[SimulatedDevice]:
         """The reports of all GPUs over 32 bytes."""
+        if self.fault == "relayed-gpu":
+            nonce = self._elsewhere.gpu_nonce(nonce)
         found = [gpu.evidence(nonce) for gpu in self._gpus]
         if self.fault == "stale-gpu-nonce":
             found[-1] = self._gpus[-1].evidence(self._old_nonce)

@@ -31,9 +31,10 @@ class Fault(NamedTuple):
 
 FAULTS: Mapping[str, Fault] = {
     "stale-gpu-nonce": Fault("gpu.nonce", "StaleEvidence"),
-    "stale-quote": Fault("freshness.nonce", "StaleEvidence"),
+    "stale-quote": Fault("binding.report-data", "BindingMismatch"),
+    "wrong-nonce": Fault("freshness.nonce", "StaleEvidence"),
     "debug-td": Fault("tdx.debug-disabled", "DebugEnabled"),
-    "other-key": Fault("key.attested", "ResponseNotVerified"),
+    "other-key": Fault("answer.signature", "SignatureInvalid"),
     "tampered-answer": Fault("response.hash-equal", "ResponseNotVerified"),
     "other-answer": Fault("response.hash-equal", "ResponseNotVerified"),
     "broken-gpu": Fault("gpu.report-signature", "SignatureInvalid"),
@@ -47,18 +48,26 @@ FAULTS: Mapping[str, Fault] = {
     "reserialised-json": Fault("response.hash-equal", "ResponseNotVerified"),
     "out-of-date-tcb": Fault("tdx.tcb-status", "AppraisalFailed"),
     "revoked-tcb": Fault("tdx.tcb", "TcbRejected"),
+    "relayed-gpu": Fault("gpu.nonce", "StaleEvidence"),
+    "other-code-after-restart": Fault("code.changed", "AppraisalFailed"),
     "swapped-gpu": Fault("gpu.report-signature", "SignatureInvalid"),
     "foreign-signature": Fault("answer.signature", "SignatureInvalid"),
     "missing-chunk": Fault("response.hash-equal", "ResponseNotVerified"),
 }
 """What a server can do wrong (``teeverify serve --simulated --fault NAME``), one thing each.
 
-``truncated-stream`` and ``missing-chunk`` show only in streamed answers.
+``truncated-stream`` and ``missing-chunk`` show only in streamed answers, and
+``other-code-after-restart`` in the second attestation. In the dialects of the field ``stale-quote``
+is refused like ``wrong-nonce``, and ``other-key`` as a key of no evidence (``key.attested``).
 """
 
 
 def start(
-    *, fault: str | None = None, model: str = "default", gpus: int = 8
+    *,
+    fault: str | None = None,
+    model: str = "default",
+    gpus: int = 8,
+    arguments: tuple[str, ...] = (),
 ) -> AbstractContextManager[RunningServer]:
     """Start a simulated enclave server in a process of its own.
 
@@ -66,6 +75,7 @@ def start(
         fault: A key of :data:`FAULTS`, or nothing wrong.
         model: The name of its model.
         gpus: How many GPUs it simulates.
+        arguments: Further arguments of ``teeverify serve``, such as ``("--dialect", "near")``.
 
     Returns:
         A context manager that gives the :class:`~teeverify.testing.server.RunningServer` once it
@@ -76,4 +86,4 @@ def start(
     """
     from teeverify.testing.server import running  # noqa: PLC0415 -- imports nothing until used
 
-    return running(fault=fault, model=model, gpus=gpus)
+    return running(fault=fault, model=model, gpus=gpus, arguments=arguments)

@@ -11,17 +11,23 @@ import struct
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from teeverify import tdx
+from teeverify import Verifier, tdx
+from teeverify.appraisal.observation import Outcome
 from teeverify.clock import now
+from teeverify.enclave.dialects.teeverify import TeeverifyDialect
 from teeverify.enclave.tee import azure
 from teeverify.enclave.tee.azure import AzureVm
+from teeverify.enclave.tee.machine import Machine
 from teeverify.enclave.tee.tpm import Tpm
 from teeverify.encoding.fields import JsonObject
 from teeverify.errors import EndpointUnavailable, TeeVerifyError
+from teeverify.providers.teeverify import TEEVERIFY
 from teeverify.roots import UnsafeTestRoots
+from teeverify.simulator.tee import SimulatedTee
 
 DATA = secrets.token_bytes(64)
 INDEX, KEY = 0x01400001, 0x81000003
@@ -157,6 +163,40 @@ def test_evidence_of_a_td_verifies(world, tpm):
     again = machine.quote(bytes(64)).quote
     assert world.verify(again, hashlib.sha256(bytes(64)).digest())
     assert world.asked == ["/acc/tdquote"]
+
+
+def test_a_client_accepts_a_server_of_such_a_machine(world, tpm):
+    """From the TPM to the verdict: the keys of a server, its GPUs, and what the client asked."""
+    tpm.store(world.envelope)
+    simulated = SimulatedTee(gpus=2)
+    gpus = SimpleNamespace(reports=simulated.devices)
+    machine = Machine(AzureVm(tpm.socket, world.fetch), gpus)
+    engine = {"kind": "embedded", "location": "process", "model": "m", "weights": "w"}
+    server = TeeverifyDialect(
+        model="m", engine=engine, routes=(), dialects=("teeverify/1",), version="0", ttl_seconds=1
+    )
+    server.prepare(machine)
+    nonce = secrets.token_bytes(32)
+    report = server.report(server.question({"nonce": nonce.hex()}), machine)
+    verifier = Verifier(
+        roots=UnsafeTestRoots([world.intel.roots_pem(), simulated.roots_pem()]),
+        endorsements=[
+            tdx.Endorsements.load(json.dumps(world.intel.collateral())),
+            _nvidia(simulated),
+        ],
+        offline=True,
+    )
+    result = verifier.verify(report, dialect="teeverify/1", nonce=nonce, model="m")
+    assert result.signer == server.process.keys[0]
+    assert result.claims["gpu_link"].outcome is not Outcome.FAILED
+    with pytest.raises(TeeVerifyError) as caught:
+        verifier.verify(report, dialect="teeverify/1", nonce=secrets.token_bytes(32), model="m")
+    assert caught.value.id == "freshness.nonce"
+
+
+def _nvidia(simulated):
+    beside = {"endorsements": {"nvidia": simulated.endorsements()["nvidia"]}}
+    return TEEVERIFY.enclosed(json.dumps(beside).encode()).nvidia
 
 
 def test_evidence_that_answers_another_question_is_refused(world, tpm):

@@ -101,7 +101,7 @@ def test_a_client_verifies_answers_of_a_machine(around, tmp_path, kind, dialect)
     ("kind", "platform"), [("tsm-tdx", "tdx without dstack"), ("tsm-snp", "sev-snp")]
 )
 def test_a_dialect_that_no_client_would_accept_here(around, kind, platform):
-    with around(kind, "--tee", "auto", gpus=0) as process:
+    with around(kind, "--tee", "auto", "--dialect", "dstack", gpus=0) as process:
         code, out, errors = finished(process)
     assert (code, out) == (64, "")
     assert f"--dialect dstack on {platform}" in errors

@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Mapping
 
 from teeverify.clock import now
 from teeverify.enclave.asgi import json_bytes
-from teeverify.enclave.chat import DONE, Chat, ChatRequest, parse_chat
+from teeverify.enclave.chat import DONE, Chat
+from teeverify.enclave.chat_request import ChatRequest, parse_chat
 from teeverify.enclave.engines import Engine, EngineBusy, EngineFailed
 from teeverify.enclave.engines.backend import Answer, Asked, BrokenOff
 from teeverify.enclave.errors import HttpError
@@ -39,7 +40,7 @@ class Embedded:
         self._terminal = _NO_END if truncated else DONE
         self._created = int(now().timestamp())
         framing = Framing(_NO_END.strip()) if truncated else ANSWERS[_ROUTE]
-        self.routes: Mapping[str, Framing] = {_ROUTE: framing}
+        self.routes: Mapping[str, Framing] = {**ANSWERS, _ROUTE: framing}
         self.description: Mapping[str, object] = {
             "kind": "embedded",
             "location": "process",
@@ -48,7 +49,10 @@ class Embedded:
         }
 
     async def open(self, asked: Asked) -> Answer:
-        """Begin an answer; see :class:`Backend`."""
+        """Begin an answer; see :class:`Backend`. It can answer the route of chats alone."""
+        if asked.path != _ROUTE:
+            why = f"this engine is for tests, and answers {_ROUTE} alone"
+            raise HttpError(404, why, code="unknown_url")
         limits = {"max_tokens": self._engine.max_tokens, "max_bytes": max(len(asked.body), 1)}
         if len(asked.body) <= _PARSED_INLINE:
             request = parse_chat(asked.body, model=self._model, **limits)
