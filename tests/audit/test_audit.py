@@ -128,6 +128,37 @@ def test_duplicates(tmp_path, receipts, settings):
     assert report.duplicates == (("twice.jsonl:4", "twice.jsonl:9"),)
 
 
+def test_one_secret_number_for_two_texts_gives_the_key_away(tmp_path, tee, settings, capsys):
+    forge = ReceiptForge(tee)
+    forge.key.repeats = True
+    made = [Receipt(forge.receipt(f"question {number}")) for number in range(3)]
+    forge.key.repeats = False
+    made += [Receipt(forge.receipt(f"question {number}")) for number in range(3, 5)]
+    path = tmp_path / "leaked.jsonl"
+    write_records(path, made, bodies=True)
+    report = audit([path], settings, workers=1, batch=2)
+    assert report.counts == {0: 5}, "each alone is good"
+    assert report.leaked == (("leaked.jsonl:2", "leaked.jsonl:3", "leaked.jsonl:4"),)
+    assert report.exit_code == 2
+    assert report.to_dict()["leaked"] == [list(report.leaked[0])]
+
+
+def test_the_same_signature_again_gives_nothing_away(tmp_path, receipts, settings):
+    path = tmp_path / "twice.jsonl"
+    write_records(path, [receipts[0], receipts[0]], bodies=True)
+    assert audit([path], settings, workers=1).leaked == ()
+
+
+def test_one_number_of_two_signers_gives_nothing_away(tmp_path, tee, settings):
+    """Two keys with one number share no equation, as far as this looks."""
+    forges = [ReceiptForge(tee), ReceiptForge(tee)]
+    for forge in forges:
+        forge.key.repeats = True
+    path = tmp_path / "two.jsonl"
+    write_records(path, [Receipt(forge.receipt("x")) for forge in forges], bodies=True)
+    assert audit([path], settings, workers=1).leaked == ()
+
+
 def test_equivocation(tmp_path, forge, settings):
     """One signer, one id, two answers: each is signed, and one of them cannot be the answer."""
     path = tmp_path / "two.jsonl"

@@ -12,7 +12,7 @@ import pytest
 
 import teeverify
 from teeverify import TeeVerifyError
-from teeverify.client import core
+from teeverify.client import signature
 from teeverify.simulator.keys import SimulatedKey
 
 openai = pytest.importorskip("openai", reason="the extra 'openai' is not installed")
@@ -55,7 +55,7 @@ def looked_at(error):
 def test_nothing_is_said(  # noqa: PLR0917 -- fixtures
     enclave, openai_client, caplog, capfd, monkeypatch, fault, stream
 ):
-    monkeypatch.setattr(core, "_PAUSES", (0.001,))
+    monkeypatch.setattr(signature, "_PAUSES", (0.001,))
     caplog.set_level(logging.DEBUG)
     logging.getLogger("openai").setLevel(logging.WARNING)  # the SDK's own, which shows requests
     for name in ("httpcore2", "httpx2"):

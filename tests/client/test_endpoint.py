@@ -64,7 +64,7 @@ def test_a_wrong_address_is_refused(url):
 )
 def test_plain_addresses_of_this_machine_use_no_proxy(url):
     assert not Endpoint.parse(url).trust_env
-    assert Endpoint.parse(url).dialect.id == "dstack"
+    assert Endpoint.parse(url).dialect.id == "teeverify/1"
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,8 @@ def test_an_address_has_one_form(url, base):
     assert parse(url).base_url == base
 
 
-def test_a_host_that_nobody_knows_needs_a_dialect():
-    with pytest.raises(ConfigurationError, match="dialect"):
-        Endpoint.parse(HERE)
+def test_a_host_that_nobody_knows_is_taken_for_our_own_server():
+    assert Endpoint.parse(HERE).dialect.id == "teeverify/1"
 
 
 @pytest.mark.parametrize("dialect", [d.id for d in DIALECTS.values() if not d.live])

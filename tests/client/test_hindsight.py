@@ -216,7 +216,7 @@ def test_a_timestamp_older_than_the_invalidity_saves_it():
     """RFC 5280 section 5.3.2: the list may say since when the key is not to be believed."""
     from datetime import datetime, timezone
 
-    from teeverify.appraisal.examine import Examined, ExaminedMachine
+    from teeverify.appraisal.examined import Examined, ExaminedMachine
     from teeverify.appraisal.hindsight import Hindsight
     from teeverify.appraisal.observation import Observation
 

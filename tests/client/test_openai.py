@@ -21,7 +21,7 @@ from teeverify import (
     SignatureUnavailable,
     TeeVerifyError,
 )
-from teeverify.client import core
+from teeverify.client import signature
 from teeverify.simulator.keys import SimulatedKey
 
 openai = pytest.importorskip("openai", reason="the extra 'openai' is not installed")
@@ -171,7 +171,7 @@ def test_a_server_that_dies_in_mid_session(enclave, openai_client, ask):
 
 
 def test_a_server_that_dies_before_its_signature(enclave, openai_client, ask, monkeypatch):
-    monkeypatch.setattr(core, "_PAUSES", (0.01,))
+    monkeypatch.setattr(signature, "_PAUSES", (0.01,))
     client = openai_client()
     stream = ask(client, stream=True)
     next(stream)
@@ -256,7 +256,7 @@ def test_a_wrong_key(enclave, openai_client, ask, stream):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_no_signature(enclave, openai_client, ask, stream, monkeypatch):
-    monkeypatch.setattr(core, "_PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(signature, "_PAUSES", (0.01, 0.01))
     client = openai_client()
     enclave.missing_signatures = 1000
     with pytest.raises(SignatureUnavailable):
@@ -284,7 +284,7 @@ def test_compression_is_never_asked_for(enclave, openai_client, ask):
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 304])
 @pytest.mark.parametrize("route", ["/report", "/chat/", "/signature/", "/models"])
 def test_redirects_are_refused(enclave, openai_client, ask, status, route, monkeypatch):
-    monkeypatch.setattr(core, "_PAUSES", (0.01,))
+    monkeypatch.setattr(signature, "_PAUSES", (0.01,))
     client = openai_client()
 
     def raw(handler, path):
@@ -311,6 +311,24 @@ def test_an_answer_is_not_given_twice(enclave, openai_client, ask):
         ask(client)
     assert refused.value.id == "answer.replayed"
     assert len(client.receipts) == 1
+
+
+def test_a_key_that_repeats_its_secret_number_is_believed_no_more(enclave, openai_client, ask):
+    """Anybody can compute it from two such signatures: so could the host."""
+    client = openai_client()
+    ask(client)
+    enclave.key.repeats = True
+    first = ask(client, text="one question")
+    with pytest.raises(ResponseNotVerified) as refused:
+        ask(client, text="another question")
+    assert (refused.value.id, refused.value.exit_code) == ("key.leaked", 2)
+    enclave.key.repeats = False
+    with pytest.raises(ResponseNotVerified) as refused:
+        ask(client)
+    assert refused.value.id == "key.leaked"
+    assert list(client.receipts)[1:] == [first.id]
+    enclave.restart()
+    assert ask(client).id in client.receipts, "another key may be a secret"
 
 
 def test_two_answers_swapped(enclave, openai_client, ask):
@@ -546,7 +564,7 @@ def test_a_copy_opens_no_side_door(enclave, openai_client):
         {"roots": "roots.pem"},
         {"dialect": "dstakc"},
         {"base_url": "http://enclave.example.com/v1"},
-        {"base_url": "https://enclave.example.com/v1"},
+        {"base_url": "https://enclave.example.com"},
         {"attestation_timeout": -1},
     ],
 )

@@ -157,7 +157,7 @@ def test_each_dialect_is_recorded_and_verified_offline_later(provider, endorsed,
 def test_no_secret_and_no_cookie_is_kept(provider, endorsed, tmp_path):
     _, root = provider
     folder = tmp_path / "recorded"
-    record(f"{root}/dstack/v1", folder, model=MODEL, verifier=endorsed)
+    record(f"{root}/dstack/v1", folder, model=MODEL, dialect="dstack", verifier=endorsed)
     text = everything(folder)
     for word in ("SECRET", "ookie", "Authorization", "X-Api-Key"):
         assert word not in text
@@ -170,7 +170,7 @@ def test_no_secret_and_no_cookie_is_kept(provider, endorsed, tmp_path):
 def test_each_recording_asks_anew(provider, endorsed, tmp_path):
     shown, root = provider
     for name in ("one", "two"):
-        record(f"{root}/dstack/v1", tmp_path / name, verifier=endorsed)
+        record(f"{root}/dstack/v1", tmp_path / name, dialect="dstack", verifier=endorsed)
     nonces = [query["nonce"] for _, query, _ in shown.asked]
     assert len(set(nonces)) == len(nonces) == 2
     assert all("authorization" not in {n.lower() for n in headers} for *_, headers in shown.asked)
@@ -191,13 +191,13 @@ def test_a_folder_that_is_in_use(provider, endorsed, tmp_path):
     (tmp_path / "used/file").touch()
     for folder in (tmp_path / "used", tmp_path / "used/file"):
         with pytest.raises(ConfigurationError):
-            record(f"{root}/dstack/v1", folder, verifier=endorsed)
+            record(f"{root}/dstack/v1", folder, dialect="dstack", verifier=endorsed)
 
 
 def test_what_is_no_report_is_not_kept(provider, endorsed, tmp_path):
     shown, root = provider
     with pytest.raises(EndpointUnavailable):
-        record(f"{root}/nowhere/v1", tmp_path / "a", verifier=endorsed)
+        record(f"{root}/nowhere/v1", tmp_path / "a", dialect="dstack", verifier=endorsed)
     shown.endpoint.model_report = lambda **_: {}
     with pytest.raises(MalformedEvidence):
         record(f"{root}/nanogpt/api/v1", tmp_path / "b", dialect="nanogpt", verifier=endorsed)
@@ -225,7 +225,8 @@ def test_a_recorded_key_of_the_connection(tmp_path, stage):
 def test_the_command(provider, tmp_path, capsys):
     shown, root = provider
     folder = tmp_path / "recorded"
-    assert main(["capture", f"{root}/dstack/v1", str(folder), "--model", MODEL]) == 0
+    place = [f"{root}/dstack/v1", str(folder), "--dialect", "dstack"]
+    assert main(["capture", *place, "--model", MODEL]) == 0
     out = capsys.readouterr().out
     assert "nothing was verified" in out
     assert "teeverify verify" in out
@@ -233,7 +234,7 @@ def test_the_command(provider, tmp_path, capsys):
     roots.write_bytes(shown.endpoint.roots_pem())
     arguments = ["--unsafe-test-roots", str(roots), "--offline", "--dialect", "dstack"]
     assert main(["verify", str(folder), *arguments]) == 0
-    assert main(["capture", f"{root}/dstack/v1", str(folder)]) == 64
+    assert main(["capture", *place]) == 64
     assert main(["capture", f"{root}/nowhere/v1", str(tmp_path / "x")]) == 3
 
 

@@ -19,7 +19,7 @@ from teeverify import (
     SignatureUnavailable,
     TeeVerifyError,
 )
-from teeverify.client import attestation, core
+from teeverify.client import attestation, core, signature
 from teeverify.errors import MalformedEvidence, SignatureInvalid, StaleEvidence
 from teeverify.simulator.keys import SimulatedKey
 from teeverify.simulator.tee import SimulatedTee
@@ -324,7 +324,7 @@ def test_a_signature_that_comes_late_is_waited_for(connect, enclave):
 
 
 def test_a_signature_that_never_comes(connect, enclave, monkeypatch):
-    monkeypatch.setattr(core, "_PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(signature, "_PAUSES", (0.01, 0.01))
     session = connect()
     answer = post(enclave)
     enclave.missing_signatures = 1000

@@ -14,7 +14,7 @@ import pytest
 
 import teeverify
 from teeverify import TeeVerifyError
-from teeverify.client import core
+from teeverify.client import signature
 
 openai = pytest.importorskip("openai", reason="the extra 'openai' is not installed")
 pytestmark = pytest.mark.network
@@ -35,7 +35,7 @@ def table():
 @pytest.fixture
 def between(enclave, openai_client, middle, monkeypatch):
     """A client whose way to the enclave leads through somebody else."""
-    monkeypatch.setattr(core, "_PAUSES", (0.001,))
+    monkeypatch.setattr(signature, "_PAUSES", (0.001,))
     relay = middle(enclave.url)
     enclave.next_id = "chatcmpl-" + "ab" * 16
     relay.client = openai_client(base_url=relay.url, max_retries=0)

@@ -213,3 +213,31 @@ def test_a_folder_of_endorsements(cli, vectors, tmp_path):
               "evidence", "--offline", "--at", AT)  # fmt: skip
     assert ran.code == 0
     assert ran.line.startswith("Genuine, but")
+
+
+def test_a_nonce_that_a_report_cannot_show(verify, vectors):
+    """Not ignored: whoever gives a nonce believes afterwards that it was answered."""
+    for policy in ("genuine", "strict"):
+        ran = verify(vectors / "snp" / REPORT(G3), [f"{G3}/vcek.pem", GENOA], AT,
+                     "--nonce", "11" * 32, "--policy", policy)  # fmt: skip
+        assert ran.code == 2
+        (finding,) = ran.findings("freshness.nonce")
+        assert finding["outcome"] == "failed"
+        assert finding["want"] == "11" * 32
+
+
+@pytest.mark.parametrize(
+    ("given", "at", "says"),
+    [
+        ([], AT, "the revocation list of ARK-Genoa is not at hand"),
+        ([MILAN], AT, "Got only those of other CAs (1)"),
+        ([GENOA], TODAY, "outdated at 2026-11-22"),
+    ],
+)
+def test_why_there_is_no_list(cli, vectors, given, at, says):
+    folder = vectors / "snp"
+    files = [part for name in given for part in ("--endorsements", folder / name)]
+    ran = cli("verify", folder / REPORT(G3), "--endorsements", folder / f"{G3}/vcek.pem", *files,
+              "--for", "evidence", "--offline", "--at", at)  # fmt: skip
+    assert ran.code == 3
+    assert says in " ".join(ran.out.split())

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from teeverify.simulator.dstack import Dstack
-from teeverify.simulator.endpoint import Endpoint, SimulatedMachine
+from teeverify.simulator.endpoint import Endpoint
 from teeverify.simulator.intel import Intel, write_capture
 from teeverify.simulator.keys import SimulatedKey
+from teeverify.simulator.machine import SimulatedMachine
 from teeverify.simulator.nvidia import Nvidia
 
 AT = datetime(2026, 6, 29, 2, 6, 57, tzinfo=timezone.utc)

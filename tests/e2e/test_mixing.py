@@ -23,7 +23,8 @@ from teeverify.binding import layout_of
 from teeverify.client.sources import load_evidence
 from teeverify.clock import UTC
 from teeverify.simulator.dstack import Dstack
-from teeverify.simulator.endpoint import Endpoint, SimulatedMachine
+from teeverify.simulator.endpoint import Endpoint
+from teeverify.simulator.machine import SimulatedMachine
 
 AT = datetime(2026, 6, 29, 2, 6, 57, tzinfo=UTC)
 RECORDED = {

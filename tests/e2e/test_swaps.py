@@ -12,8 +12,9 @@ import pytest
 
 from teeverify.appraisal import Outcome, Severity
 from teeverify.simulator.dstack import Dstack
-from teeverify.simulator.endpoint import Endpoint, SimulatedMachine
+from teeverify.simulator.endpoint import Endpoint
 from teeverify.simulator.intel import write_capture
+from teeverify.simulator.machine import SimulatedMachine
 
 AT = datetime(2026, 6, 29, 2, 6, 57, tzinfo=timezone.utc)
 NEAR, VENICE = "nearcloud-20260629", "venice-20260610"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from teeverify.errors import EXIT_POLICY, EXIT_SATISFIED, EXIT_UNDECIDED, EXIT_WRONG
+from teeverify.errors import EXIT_UNDECIDED, EXIT_WRONG, WORST_FIRST
 
-__all__ = ["WORST_FIRST", "Report", "Row"]
-
-WORST_FIRST = (EXIT_WRONG, EXIT_UNDECIDED, EXIT_POLICY, EXIT_SATISFIED)
+__all__ = ["Report", "Row"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +28,7 @@ class Row:
         challenge: The challenge that the signed statement must name, where there is one.
         request: SHA-256 of the request, in hex.
         response: SHA-256 of the answer, in hex.
+        once: What its signature shows of a secret number, and what it signs, both in hex.
         simulated: Whether it rests on test roots.
     """
 
@@ -44,6 +43,7 @@ class Row:
     challenge: str | None = None
     request: str | None = None
     response: str | None = None
+    once: tuple[str, str] | None = None
     simulated: bool = False
 
 
@@ -56,11 +56,14 @@ class Report:
         duplicates: Names of receipts of one and the same signed answer.
         equivocations: Names of receipts in which one signer gave one id or challenge to different
             answers: one of them cannot be the answer.
+        leaked: Names of receipts in which one signer used one secret number for different texts:
+            its key can be computed from any two, so none of what it signed is proven.
     """
 
     rows: tuple[Row, ...]
     duplicates: tuple[tuple[str, ...], ...]
     equivocations: tuple[tuple[str, ...], ...]
+    leaked: tuple[tuple[str, ...], ...]
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> Report:
@@ -68,31 +71,29 @@ class Report:
         kept = tuple(rows)
         known = [row for row in kept if row.signer is not None]
         same: dict[tuple[str | None, ...], list[str]] = defaultdict(list)
-        answers: dict[tuple[str | None, str], dict[str | None, list[str]]] = defaultdict(dict)
+        answers, numbers = _Contradictions(), _Contradictions()
         for row in known:
             same[row.signer, row.request, row.response].append(row.name)
             for key in (row.answer_id, row.challenge):
                 if key is not None:
-                    answers[row.signer, key].setdefault(row.response, []).append(row.name)
-        several = {
-            tuple(sorted(name for names in found.values() for name in names))
-            for found in answers.values()
-            if len(found) > 1
-        }
+                    answers.add((row.signer, key), row.response, row.name)
+            if row.once is not None:
+                numbers.add((row.signer, row.once[0]), row.once[1], row.name)
         return cls(
             rows=kept,
             duplicates=tuple(tuple(names) for names in same.values() if len(names) > 1),
-            equivocations=tuple(sorted(several)),
+            equivocations=answers.found(),
+            leaked=numbers.found(),
         )
 
     @property
     def exit_code(self) -> int:
-        """The worst of all; an equivocation is wrong whatever each receipt is alone.
+        """The worst of all; an equivocation or a leaked key is wrong, however good each receipt.
 
         Of no receipt at all: undecided.
         """
         codes = {row.exit_code for row in self.rows}
-        if self.equivocations:
+        if self.equivocations or self.leaked:
             codes.add(EXIT_WRONG)
         return next((code for code in WORST_FIRST if code in codes), EXIT_UNDECIDED)
 
@@ -116,5 +117,24 @@ class Report:
             "counts": {str(code): number for code, number in self.counts.items()},
             "duplicates": [list(names) for names in self.duplicates],
             "equivocations": [list(names) for names in self.equivocations],
+            "leaked": [list(names) for names in self.leaked],
             "results": [asdict(row) for row in self.rows],
         }
+
+
+class _Contradictions:
+    """What must have one value, and the names of those in which it has several."""
+
+    def __init__(self) -> None:
+        self._values: dict[Hashable, dict[str | None, list[str]]] = defaultdict(dict)
+
+    def add(self, key: Hashable, value: str | None, name: str) -> None:
+        self._values[key].setdefault(value, []).append(name)
+
+    def found(self) -> tuple[tuple[str, ...], ...]:
+        several = {
+            tuple(sorted(name for names in values.values() for name in names))
+            for values in self._values.values()
+            if len(values) > 1
+        }
+        return tuple(sorted(several))

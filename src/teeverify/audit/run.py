@@ -20,7 +20,9 @@ from teeverify.client import Verifier
 from teeverify.client.receipt_evidence import Attestations, evidence_of
 from teeverify.encoding.strict import json_value
 from teeverify.errors import ConfigurationError, TeeVerifyError
+from teeverify.providers import DIALECTS
 from teeverify.responses.body import read_body
+from teeverify.responses.once import used_once
 from teeverify.responses.receipt import ReceiptFile
 from teeverify.responses.receipt_reader import read_receipt
 from teeverify.roots import TimestampRoots, UnsafeTestRoots
@@ -128,8 +130,17 @@ def _appraised(name: str, parts: ReceiptFile, result: AttestationResult) -> Row:
         challenge=None if challenge is None else challenge.hex(),
         request=parts.request.sha256.hex(),
         response=parts.response.sha256.hex(),
+        once=_once(parts),
         simulated=result.simulated,
     )
+
+
+def _once(parts: ReceiptFile) -> tuple[str, str] | None:
+    form = DIALECTS[parts.dialect].form
+    if parts.signature is None or form is None:
+        return None
+    value = used_once(parts.signature, form.id)
+    return None if value is None else (value.r.hex(), value.signed.hex())
 
 
 def audit(

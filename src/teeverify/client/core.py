@@ -23,9 +23,10 @@ from teeverify.client.attestation import Attestation, ask, bound_tls_key
 from teeverify.client.challenge import context_of
 from teeverify.client.encryption import Sealer
 from teeverify.client.endpoint import Endpoint
-from teeverify.client.exchange import Exchange
-from teeverify.client.fetch import Get, Got
+from teeverify.client.exchange import Exchange, require_whole, taken_apart
+from teeverify.client.receipt_maker import receipt_of_exchange
 from teeverify.client.receipts import Receipt
+from teeverify.client.signature import fetch_signature
 from teeverify.client.steps import Alone, Steps, wait, work
 from teeverify.clock import now
 from teeverify.errors import (
@@ -34,24 +35,17 @@ from teeverify.errors import (
     ConfigurationError,
     EndpointUnavailable,
     ResponseNotVerified,
-    SignatureUnavailable,
     TeeVerifyError,
 )
 from teeverify.responses import UNSIGNED, examine_answer
-from teeverify.responses.body import Body, read_body
-from teeverify.responses.form import Carrying
-from teeverify.responses.receipt import Http, Kept, ReceiptFile
+from teeverify.responses.body import Body
+from teeverify.responses.once import used_once
 
 if TYPE_CHECKING:
     from teeverify.client.verifier import Verifier
 
 __all__ = ["SessionCore"]
 
-_MAX_SIGNATURE = 64 * 1024
-_OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 401, 403, 404
-_BUSY = (_NOT_FOUND, 425, 429, 500, 502, 503, 504)
-# A server that stores the signature before the last byte has it at once; others take a moment.
-_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
 # Several machines may answer at one address: how often one of them is asked for, and how many
 # others are attested on the way.
 _SEEK_PAUSES = (0.0, 0.01, 0.02, 0.05, 0.05, 0.1, 0.1, 0.2, 0.4)
@@ -262,13 +256,19 @@ class SessionCore:
         form = self.endpoint.dialect.form or UNSIGNED
         body: Body | None = None
         if form.carrying is None:
-            body = _require_whole(exchange)
+            body = require_whole(exchange)
             name = body.id
         else:
-            exchange, name = _taken_apart(exchange, form.carrying)
+            exchange, name = taken_apart(exchange, form.carrying)
         signature = exchange.signature
         if signature is None:
-            signature = yield from self._signature(exchange, exchange.id or name)
+            signature = yield from fetch_signature(
+                self.endpoint,
+                exchange,
+                exchange.id or name,
+                model=exchange.model or self._model,
+                timeout=self._timeout,
+            )
         if form.carrying is not None:
             sent_under = yield from self._of_process(form.carrying.instance(signature), sent_under)
         signed = examine_answer(
@@ -291,7 +291,10 @@ class SessionCore:
         if signed.sequence is not None and signed.statement is not None:
             self._verifier.replays.one_statement(*signed.sequence, signed.statement)
         self._verifier.replays.first_time(signed.statement or _signed_text(signed, exchange))
-        return Receipt(self._parts(attestation, exchange, signature, result), result)
+        once = used_once(signature, form.id)
+        if once is not None and signed.signer is not None:
+            self._verifier.replays.secret_number(signed.signer, once)
+        return self._receipt(attestation, exchange, signature, result)
 
     def note(self, exchange: Exchange, sent_under: Attestation) -> Receipt:
         """Keep an answer that only its encryption authenticated: to the asker, and to nobody else.
@@ -307,9 +310,19 @@ class SessionCore:
         Raises:
             TeeVerifyError: The answer is a part of one, or the attestation does not hold.
         """
-        _require_whole(exchange)
+        require_whole(exchange)
         result = self._appraise(sent_under, None, exchange.encryption).require()
-        return Receipt(self._parts(sent_under, exchange, None, result), result)
+        return self._receipt(sent_under, exchange, None, result)
+
+    def _receipt(
+        self,
+        attestation: Attestation,
+        exchange: Exchange,
+        signature: bytes | None,
+        result: AttestationResult,
+    ) -> Receipt:
+        policy_hash = self._policy_hash
+        return receipt_of_exchange(attestation, exchange, signature, result, policy_hash)
 
     def _appraise(
         self, attestation: Attestation, signed: SignedAnswer | None, encryption: Encryption | None
@@ -359,111 +372,6 @@ class SessionCore:
             raise _not_attested(named, error) from error
         return found  # type: ignore[no-any-return]
 
-    def _signature(self, exchange: Exchange, answer_id: str | None) -> Steps[bytes]:
-        """Fetch an answer's signature; ask again for a while where there is none yet."""
-        if answer_id is None:
-            raise ResponseNotVerified(
-                "the answer names no id under which its signature could be asked for",
-                id="answer.signature",
-                hint="Pass signature= or id=.",
-            )
-        get = Get(
-            url=self.endpoint.signature_url(answer_id, exchange.model or self._model),
-            what="signature",
-            cap=_MAX_SIGNATURE,
-            timeout=self._timeout,
-            authorization=exchange.authorization,
-        )
-        for pause in (*_PAUSES, None):
-            try:
-                got: Got = yield get
-            except EndpointUnavailable as error:
-                # A connection that was closed while idle; nothing else gets better by itself.
-                if pause is None or error.id != "endpoint.unreachable":
-                    raise
-            else:
-                if got.status == _OK:
-                    return got.body
-                if pause is None or got.status not in _BUSY:
-                    raise _no_signature(got.status)
-            yield wait(pause)
-            # Another connection may lead to another machine, which has it.
-            get = replace(get, last=True)
-        raise _no_signature(_NOT_FOUND)
-
-    def _parts(
-        self,
-        attestation: Attestation,
-        exchange: Exchange,
-        signature: bytes | None,
-        result: AttestationResult,
-    ) -> ReceiptFile:
-        return ReceiptFile(
-            dialect=self.endpoint.dialect.id,
-            endpoint=self.endpoint.base_url,
-            path=attestation.reply.path,
-            beside=attestation.reply.beside,
-            query=attestation.reply.query,
-            nonce=attestation.reply.nonce,
-            attested_at=attestation.attested_at,
-            report=attestation.reply.report,
-            peer_spki_sha256=_peer(attestation),
-            **attestation.collateral,
-            answered_at=exchange.received_at,
-            request=Kept.of(exchange.request),
-            response=Kept.of(exchange.response),
-            signature=signature,
-            challenge=exchange.challenge,
-            http=self._http(exchange),
-            informative={
-                "summary": result.summary,
-                "tier": result.tier,
-                "policy": result.policy.name,
-                "policy_hash": self._policy_hash,
-                "schema": result.schema,
-            },
-        )
-
-    def _http(self, exchange: Exchange) -> Http:
-        """The HTTP exchange; without the query, which may hold a key, unless that is signed."""
-        http, form = exchange.http, self.endpoint.dialect.form
-        if http.target is None or (form is not None and form.carrying is not None):
-            return http
-        return replace(http, target=http.target.partition("?")[0])
-
-
-def _require_whole(exchange: Exchange) -> Body:
-    body = read_body(exchange.response)
-    if not exchange.response or (body.form == "stream" and not body.complete):
-        raise ResponseNotVerified(
-            "the stream broke off before its end" if exchange.response else "no answer came",
-            id="answer.complete",
-            want="an answer to its end",
-            hint="What was received is a part of an answer; ask again.",
-        )
-    return body
-
-
-def _taken_apart(exchange: Exchange, carrying: Carrying) -> tuple[Exchange, str | None]:
-    """The content alone, with the signature that came with it, and the name of the latter."""
-    if not exchange.response:
-        raise ResponseNotVerified("no answer came", id="answer.complete")
-    content, signature = carrying.split(exchange.response, exchange.headers)
-    given = exchange.signature
-    if signature is not None and given is not None and given != signature:
-        raise ResponseNotVerified(
-            "the answer carries another signature than the one that was given with it",
-            id="answer.signature",
-        )
-    taken = replace(exchange, response=content, signature=signature or given)
-    return taken, carrying.id(exchange.headers)
-
-
-def _peer(attestation: Attestation) -> bytes | None:
-    """Fingerprint of the TLS key of the connection on which the report came, for receipts."""
-    seen = (m.machine.peer_spki_sha256 for m in attestation.examined.machines)
-    return next((fingerprint for fingerprint in seen if fingerprint is not None), None)
-
 
 def _signed_text(signed: SignedAnswer, exchange: Exchange) -> bytes:
     """What was signed: by whom, and over which bytes. Another signature makes it no other text."""
@@ -479,18 +387,4 @@ def _not_attested(signer: str, error: TeeVerifyError) -> ResponseNotVerified:
         got=signer,
         want="the key that was attested, or another of exactly the same code",
         hint="Do not use this answer.",
-    )
-
-
-def _no_signature(status: int) -> SignatureUnavailable:
-    """The error for a signature route that has none."""
-    hint = "Without a signature nothing shows who made the answer; ask again."
-    if status in (_UNAUTHORIZED, _FORBIDDEN):
-        hint = "The signature route wants another key than the answer: see api_key."
-    return SignatureUnavailable(
-        "the endpoint has no signature for this answer",
-        id="answer.signature",
-        got=f"status {status}",
-        want="status 200",
-        hint=hint,
     )

@@ -12,7 +12,11 @@ from teeverify.errors import ConfigurationError
 from teeverify.providers import DIALECTS, Dialect, dialect_for
 from teeverify.providers.routes import Ask
 
-__all__ = ["Endpoint", "Route"]
+__all__ = ["DEFAULT_DIALECT", "Endpoint", "Route"]
+
+
+DEFAULT_DIALECT = "teeverify/1"
+"""What is spoken with a host that is in no table: our own server's, whatever it answers."""
 
 Route: TypeAlias = Literal["signed", "sealed", "open"]
 _ID = "usage.endpoint"
@@ -48,26 +52,19 @@ class Endpoint:
 
         Args:
             base_url: For example ``https://enclave.example.com/v1``.
-            dialect: The provider's dialect; else the host's, and on this machine ``dstack``.
+            dialect: The provider's dialect; else the host's, else :data:`DEFAULT_DIALECT`.
 
         Raises:
             ConfigurationError: No such URL, a plain one to another machine, or an unknown dialect.
         """
         scheme, host, port, path = _parts(base_url)
-        local = _is_loopback(host)
-        if scheme == "http" and not local:
+        if scheme == "http" and not _is_loopback(host):
             _refuse(
                 "a plain http address would show your prompts to the network",
                 host,
                 "https, or http on this machine only",
             )
-        chosen = dialect_for(host, dialect) or (DIALECTS["dstack"] if local else None)
-        if chosen is None:
-            _refuse(
-                "nothing says which dialect this endpoint speaks",
-                host,
-                f"dialect= one of {', '.join(d.id for d in DIALECTS.values() if d.live)}",
-            )
+        chosen = dialect_for(host, dialect) or DIALECTS[DEFAULT_DIALECT]
         if not chosen.live:
             _refuse(
                 "this dialect is read from recordings only in this version",
@@ -200,7 +197,7 @@ def _parts(base_url: str) -> tuple[str, str, int, str]:
     ):
         _refuse(
             "the base URL is not one of an endpoint",
-            repr(host)[:80],
+            repr(host)[:80] if host else "no host",
             "https://host/v1, a host in ASCII, neither query nor fragment",
         )
     return parts.scheme, host, port or _PORTS[parts.scheme], path

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
 from teeverify.appraisal.encryption import Encryption
 from teeverify.errors import ConfigurationError, ResponseNotVerified
+from teeverify.responses.body import Body, read_body
+from teeverify.responses.form import Carrying
 from teeverify.responses.receipt import Challenge, Http
 
-__all__ = ["Exchange", "HttpResponse", "Response", "answer_bytes", "request_bytes"]
+__all__ = [
+    "Exchange",
+    "HttpResponse",
+    "Response",
+    "answer_bytes",
+    "request_bytes",
+    "require_whole",
+    "taken_apart",
+]
 
 _SUCCESS = range(200, 300)
 
@@ -36,12 +46,12 @@ class Exchange:
         challenge: The challenge that was sent with the request.
     """
 
-    request: bytes
-    response: bytes
+    request: bytes = field(repr=False)
+    response: bytes = field(repr=False)
     received_at: datetime
     signature: bytes | None = None
     id: str | None = None
-    authorization: str | None = None
+    authorization: str | None = field(default=None, repr=False)
     salted: bool = False
     model: str | None = None
     encryption: Encryption | None = None
@@ -143,3 +153,39 @@ def request_bytes(request: bytes | None, response: Response) -> bytes:
             hint="Pass request=, the exact bytes that were sent.",
         )
     return body
+
+
+def require_whole(exchange: Exchange) -> Body:
+    """What the answer says of itself.
+
+    Raises:
+        ResponseNotVerified: It is a part of an answer, or none.
+    """
+    body = read_body(exchange.response)
+    if not exchange.response or (body.form == "stream" and not body.complete):
+        raise ResponseNotVerified(
+            "the stream broke off before its end" if exchange.response else "no answer came",
+            id="answer.complete",
+            want="an answer to its end",
+            hint="What was received is a part of an answer; ask again.",
+        )
+    return body
+
+
+def taken_apart(exchange: Exchange, carrying: Carrying) -> tuple[Exchange, str | None]:
+    """The content alone, with the signature that came with it, and the name of the latter.
+
+    Raises:
+        ResponseNotVerified: No answer came, or it carries another signature than was given.
+    """
+    if not exchange.response:
+        raise ResponseNotVerified("no answer came", id="answer.complete")
+    content, signature = carrying.split(exchange.response, exchange.headers)
+    given = exchange.signature
+    if signature is not None and given is not None and given != signature:
+        raise ResponseNotVerified(
+            "the answer carries another signature than the one that was given with it",
+            id="answer.signature",
+        )
+    taken = replace(exchange, response=content, signature=signature or given)
+    return taken, carrying.id(exchange.headers)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from teeverify.endorsements.deadline import Deadline
@@ -47,7 +47,7 @@ class Get:
     what: str
     cap: int
     timeout: float
-    authorization: str | None = None
+    authorization: str | None = field(default=None, repr=False)
     last: bool = False
 
     @property
@@ -189,5 +189,5 @@ def unreachable(get: Get, error: BaseException) -> EndpointUnavailable:
         f"the endpoint could not be asked for its {get.what}",
         id="endpoint.unreachable",
         got=(reason or type(error).__name__)[:120],
-        hint="Check that it runs and that the address is right; then try again.",
+        hint="Check that it runs, that the address is right, and any proxy; then try again.",
     )

@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeAlias
 
 from teeverify.client.attestation import Attestation
@@ -115,7 +115,7 @@ class _Request:
 
     core: SessionCore
     raw: Any
-    content: bytes
+    content: bytes = field(repr=False)
     route: Route
     path: str
     beacon: bytes | None = None

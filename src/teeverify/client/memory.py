@@ -18,13 +18,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from teeverify.appraisal import AttestationResult, Evidence, Examined, Policy
-from teeverify.appraisal.examine import ExaminedMachine
+from teeverify.appraisal.examined import ExaminedMachine
 from teeverify.appraisal.reference import (
     CompleteCode,
     KnownCode,
     complete_code,
     first_difference,
 )
+from teeverify.binding import SigningKey
 from teeverify.clock import RELEASED, show_time
 from teeverify.encoding.fields import JsonObject
 from teeverify.endorsements.store import Store, default_folder
@@ -34,6 +35,7 @@ from teeverify.errors import (
     MalformedEvidence,
     ResponseNotVerified,
 )
+from teeverify.responses.once import UsedOnce
 
 __all__ = ["EndpointMemory", "Replays"]
 
@@ -179,11 +181,13 @@ def _read(form: JsonObject) -> KnownCode:
 
 
 class Replays:
-    """The signed texts that were accepted: each counts once, in whatever session."""
+    """What must not come twice, in whatever session: texts, statements' numbers, secret numbers."""
 
     def __init__(self) -> None:
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._statements: OrderedDict[bytes, bytes] = OrderedDict()
+        self._used: OrderedDict[tuple[SigningKey, bytes], bytes] = OrderedDict()
+        self._leaked: set[SigningKey] = set()
         self._lock = threading.Lock()
 
     def first_time(self, signed: bytes) -> None:
@@ -231,3 +235,29 @@ class Replays:
                 )
             while len(self._statements) > _MOST_TEXTS:
                 self._statements.popitem(last=False)
+
+    def secret_number(self, signer: SigningKey, value: UsedOnce) -> None:
+        """Take down what a key made of the secret random number of one signature.
+
+        Args:
+            signer: The key.
+            value: What shows of the number, and what it was used for.
+
+        Raises:
+            ResponseNotVerified: It used the number for another text before: its private key can be
+                computed from the two, so that from now on nothing which it signs is believed.
+        """
+        with self._lock:
+            if self._used.setdefault((signer, value.r), value.signed) != value.signed:
+                self._leaked.add(signer)
+            if signer in self._leaked:
+                raise ResponseNotVerified(
+                    "the enclave's signing key is no secret: it signed two different texts with "
+                    "one random number, from which anybody can compute it",
+                    id="key.leaked",
+                    got=str(signer),
+                    want="another random number for every signature",
+                    hint="Do not use this answer, nor any other under this key.",
+                )
+            while len(self._used) > _MOST_TEXTS:
+                self._used.popitem(last=False)

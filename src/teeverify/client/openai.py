@@ -116,25 +116,7 @@ class _Verifying:
 
     Copies that the SDK makes of its client share it, and with it sessions and receipts.
 
-    Args:
-        base_url: The endpoint; ``OPENAI_BASE_URL`` if not given.
-        policy: ``genuine`` (the default), ``strict``, a path of a TOML file, or a policy.
-        roots: Test roots, for simulated endpoints only.
-        endorsements: The vendors' collateral, where the endpoint does not send it along.
-        dialect: How the endpoint shows its evidence, where its host does not tell.
-        hold_until_verified: Hold streamed answers back until they are verified. They are in any
-            case under a policy that starts from ``strict``, and where the request carries tools.
-        salt_requests: Put a random value into each request, so that no answer can be an older
-            one. It is in any case under a policy that starts from ``strict``.
-        encrypt: Encrypt each request to the attested key, and refuse an answer that is not
-            encrypted. They are in any case under a policy that starts from ``strict``, where the
-            dialect has a scheme and TLS does not end in the attested machine.
-        attestation_timeout: Seconds that one request for evidence or a signature may take.
-        http_client: Not for callers.
-        **options: The SDK's other arguments, ``api_key`` among them.
-
-    Raises:
-        ConfigurationError: A wrong argument, or one that would lead past the verification.
+    The arguments are described at :class:`OpenAI`.
     """
 
     _open: Any
@@ -194,14 +176,31 @@ class OpenAI(_Verifying, openai.OpenAI):
     ends with an exception instead of ending if it was not good; a loop that is left early gives no
     verdict and no receipt.
 
-    It takes the SDK's arguments, and ``policy=``, ``roots=``, ``endorsements=``, ``dialect=``,
-    ``hold_until_verified=``, ``salt_requests=``, ``encrypt=`` and ``attestation_timeout=``.
+    Args:
+        base_url: The endpoint; ``OPENAI_BASE_URL`` if not given.
+        policy: ``genuine`` (the default), ``strict``, a path of a TOML file, or a policy.
+        roots: Test roots, for simulated endpoints only.
+        endorsements: The vendors' collateral, where the endpoint does not send it along.
+        dialect: How the endpoint shows its evidence, where its host does not tell.
+        hold_until_verified: Hold streamed answers back until they are verified. They are in any
+            case under a policy that starts from ``strict``, and where the request carries tools.
+        salt_requests: Put a random value into each request, so that no answer can be an older
+            one. It is in any case under a policy that starts from ``strict``.
+        encrypt: Encrypt each request to the attested key, and refuse an answer that is not
+            encrypted. They are in any case under a policy that starts from ``strict``, where the
+            dialect has a scheme and TLS does not end in the attested machine.
+        attestation_timeout: Seconds that one request for evidence or a signature may take.
+        http_client: Not for callers.
+        **options: The SDK's other arguments, ``api_key`` among them.
+
+    Raises:
+        ConfigurationError: A wrong argument, or one that would lead past the verification.
     """
 
     _open = staticmethod(open_client)
 
 
 class AsyncOpenAI(_Verifying, openai.AsyncOpenAI):
-    """As :class:`OpenAI`, for an event loop."""
+    """As :class:`OpenAI`, with the same arguments, for an event loop."""
 
     _open = staticmethod(open_async_client)

@@ -272,16 +272,16 @@ def endorsements_beside(evidence: Evidence, report: bytes, dialect: Dialect) -> 
     """
     enclosed = dialect.enclosed(report)
     found: dict[str, Any] = {}
-    intel = evidence.tdx_endorsements
+    intel = evidence.tdx_endorsements if any(m.quote for m in evidence.machines) else None
     if intel is not None and (enclosed.tdx is None or intel.pool != enclosed.tdx.pool):
         found["tdx"] = collateral_texts(intel, _platforms(evidence, intel))
-    amd = evidence.snp_endorsements
+    amd = evidence.snp_endorsements if any(m.snp_report for m in evidence.machines) else None
     if amd is not None:
         pieces = [leaf.der for leaf in amd.found.leaves]
         pieces += [one.der for one in amd.found.authorities]
         pieces += [crl.der for crl in amd.found.crls]
         found["snp"] = tuple(dict.fromkeys(pieces))
-    gpus = evidence.nvidia_endorsements
+    gpus = evidence.nvidia_endorsements if any(m.gpus for m in evidence.machines) else None
     if gpus is not None and gpus != enclosed.nvidia:
         found.update(
             nras=gpus.nras_answers,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import os
 import threading
@@ -236,7 +237,9 @@ class Receipts:
             ResponseNotVerified: An answer with this id was given before: a repeat is no answer to
                 a new request.
         """
-        name = receipt.id or receipt.parts.response.sha256.hex()
+        parts = receipt.parts
+        # An answer without an id may be the same each time; what is signed of it is not.
+        name = receipt.id or hashlib.sha256(parts.signature or parts.response.sha256).hexdigest()
         with self._lock:
             if name in self._seen:
                 raise ResponseNotVerified(

@@ -12,6 +12,7 @@ from teeverify.appraisal import evidence as neutral
 from teeverify.appraisal.evidence import Machine
 from teeverify.client import snp_sources, tdx_sources
 from teeverify.client.receipt_evidence import evidence_of
+from teeverify.client.unrecognised import guess
 from teeverify.encoding.strict import any_base64_bytes, hex_bytes, json_value
 from teeverify.endorsements import is_directory
 from teeverify.errors import ConfigurationError, MalformedEvidence
@@ -147,14 +148,16 @@ def _from_bytes(raw: bytes, name: str, dialect: str | None) -> neutral.Evidence:
 
 
 def _unknown(raw: bytes) -> MalformedEvidence:
+    likely = guess(raw)
     return MalformedEvidence(
         "unsupported evidence format",
         id=_ID,
         field="source",
         offset=0,
-        got=f"{len(raw)} bytes starting {raw[:8].hex() or '(empty)'}",
+        got=f"{len(raw)} bytes starting {raw[:8].hex()}" if likely is None else likely.what,
         want="a recorded directory, a receipt, a TDX quote, an AMD SEV-SNP report, GPU evidence, "
         "or a report with --dialect",
+        hint=None if likely is None else likely.hint,
     )
 
 
@@ -273,7 +276,7 @@ def _report(raw: bytes, name: str, dialect: str) -> neutral.Evidence:
         kind="endpoint",
         provider=chosen.id,
         source=name,
-        machines=chosen.read(exchange),
+        machines=chosen.machines(exchange),
         tdx_endorsements=enclosed.tdx,
         nvidia_endorsements=enclosed.nvidia,
     )

@@ -6,6 +6,7 @@ Sessions and transports are written once, as generators that yield what they nee
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator
@@ -50,14 +51,19 @@ Steps: TypeAlias = "Generator[Step, Any, T]"
 
 
 def wait(seconds: float) -> Either:
-    """A pause."""
+    """A pause, a half shorter or longer by chance.
+
+    Threads that asked in turn would else wake in turn, and a balancer that hands out its machines
+    in turn would send each to the same wrong one again.
+    """
+    long = seconds * (0.5 + secrets.randbelow(1000) / 1000)
 
     def looping() -> Awaitable[None]:
         import anyio  # noqa: PLC0415 -- only where there is an event loop
 
-        return anyio.sleep(seconds)
+        return anyio.sleep(long)
 
-    return Either(lambda: time.sleep(seconds), looping)
+    return Either(lambda: time.sleep(long), looping)
 
 
 def work(do: Callable[[], Any]) -> Either:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -20,24 +19,27 @@ from teeverify.appraisal import (
     appraise_examined,
     examine,
 )
-from teeverify.appraisal.evidence import RecordedAnswer, Scope
+from teeverify.appraisal.evidence import Scope
 from teeverify.client.amd import AmdEndorsements, has_leaves, reports_in_need
 from teeverify.client.endorsements import EndorsementSource, load_given
-from teeverify.client.given import signed_answer
+from teeverify.client.given import (
+    given_bytes,
+    given_nonce,
+    require_kind,
+    require_own_signature,
+    signed_answer,
+)
 from teeverify.client.hindsight import Retrospect
 from teeverify.client.intel import IntelEndorsements, quotes_in_need
 from teeverify.client.memory import EndpointMemory, Replays
 from teeverify.client.nvidia import NvidiaEndorsements, with_nvidia
-from teeverify.client.sources import Source, is_url, load_evidence, read_bytes
+from teeverify.client.sources import Source, is_url, load_evidence
 from teeverify.clock import now, parse_time
-from teeverify.encoding.strict import hex_bytes
 from teeverify.endorsements.remembered import Remembering
 from teeverify.endorsements.store import Store, default_folder
 from teeverify.errors import (
-    BindingMismatch,
     ConfigurationError,
     EvidenceError,
-    MalformedEvidence,
     Unavailable,
 )
 from teeverify.roots import EMBEDDED, TimestampRoots, UnsafeTestRoots
@@ -49,8 +51,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Arguments", "Verifier", "appraise", "verify"]
 
-_NONCE_BYTES = 32
-_TPM_NONCE_BYTES = 64
 _NOW = timedelta(minutes=10)
 
 
@@ -164,9 +164,9 @@ class Verifier:
                 got=repr(scope)[:40],
                 want="answer, endpoint or evidence",
             )
-        _require("expect", expect, ReferenceValues)
-        _require("model", model, str)
-        _require("dialect", dialect, str)
+        require_kind("expect", expect, ReferenceValues)
+        require_kind("model", model, str)
+        require_kind("dialect", dialect, str)
         if is_url(source):
             found = self._fetch(source, model=model, dialect=dialect, fixed=(nonce, at))
         else:
@@ -176,15 +176,15 @@ class Verifier:
         question = self._question(evidence, nonce=nonce, at=at, moment=moment)
         if evidence.held is None:
             evidence = self._completed(evidence, question, moment)
-        given = _bytes(signature, "signature")
+        given = given_bytes(signature, "signature")
         if evidence.held is not None:
-            _require_own_signature(evidence.answer, given)
+            require_own_signature(evidence.answer, given)
         signed = signed_answer(
             evidence,
             dialect,
             signature=given,
-            answer=_bytes(answer, "answer"),
-            request=_bytes(request, "request"),
+            answer=given_bytes(answer, "answer"),
+            request=given_bytes(request, "request"),
         )
         if signed is None and evidence.kind == "none":
             raise ConfigurationError("there is nothing to verify", id="usage.source")
@@ -367,7 +367,7 @@ class Verifier:
         return Question(
             at=when,
             at_by=by,
-            nonce=_nonce(nonce, evidence) if nonce is not None else evidence.nonce,
+            nonce=given_nonce(nonce, evidence) if nonce is not None else evidence.nonce,
             nonce_by="caller" if nonce is not None or evidence.live else "recorder",
             roots=self._roots,
             allow_expired_rim_signers=self.policy["gpu.allow_expired_rim_signers"],
@@ -383,7 +383,7 @@ def appraise(
     offline: bool = False,
     **arguments: Unpack[Arguments],
 ) -> AttestationResult:
-    """Appraise once; see :class:`Verifier` and :meth:`Verifier.appraise` for the arguments.
+    """As :func:`verify`, but a result that does not satisfy the policy is returned too.
 
     Raises:
         ConfigurationError: A wrong argument.
@@ -404,57 +404,22 @@ def verify(
 ) -> AttestationResult:
     """Verify once, and raise unless the policy is satisfied.
 
-    Takes the arguments of :class:`Verifier` and of :meth:`Verifier.appraise`.
-
-    Example:
-        ``teeverify.verify("capture/", policy="genuine", offline=True).summary``
+    Args:
+        source: A receipt, a recorded directory, a file, bytes, :class:`Evidence`, or the base URL
+            of an endpoint, which is then attested now.
+        policy: ``genuine``, ``strict``, a path of a TOML file, or a :class:`Policy`.
+        roots: Test roots, for simulated evidence only.
+        endorsements: The vendors' collateral, in place of what was recorded beside the evidence.
+        offline: Open no socket.
+        **arguments: The bytes or paths ``answer``, ``request``, ``signature``; ``nonce``, ``at``,
+            ``expect``, ``scope``, ``model``, ``dialect``, ``allow_attested_later`` (days): see
+            :meth:`Verifier.appraise`.
 
     Raises:
         TeeVerifyError: The class that belongs to the worst finding, with ``result`` set.
+
+    Example:
+        ``teeverify.verify("capture/", policy="genuine", offline=True).summary``
     """
     verifier = Verifier(policy=policy, roots=roots, endorsements=endorsements, offline=offline)
     return verifier.verify(source, **arguments)
-
-
-def _require_own_signature(kept: RecordedAnswer | None, given: bytes | None) -> None:
-    """What a receipt's timestamp bounds is its own answer, never one that is shown beside it."""
-    if given is not None and (kept is None or given != kept.signature):
-        raise BindingMismatch(
-            "the signature that was given is not the receipt's, so the receipt says nothing of it",
-            id="receipt",
-            got=hashlib.sha256(given).hexdigest(),
-            want="the receipt's own, or none",
-            hint="Verify the receipt without --signature, or the answer with other evidence.",
-        )
-
-
-def _require(name: str, value: object, kind: type) -> None:
-    if value is not None and not isinstance(value, kind):
-        raise ConfigurationError(
-            f"{name} is of another kind",
-            id="usage.arguments",
-            got=type(value).__name__,
-            want=kind.__name__,
-        )
-
-
-def _bytes(value: bytes | str | Path | None, what: str) -> bytes | None:
-    if value is None or isinstance(value, bytes):
-        return value
-    return read_bytes(value, what=what)
-
-
-def _nonce(value: bytes | str, evidence: Evidence) -> bytes:
-    # A TPM takes a nonce of any length up to its largest hash; agents on Azure use several.
-    of_a_tpm = any(machine.azure is not None for machine in evidence.machines)
-    try:
-        data = (
-            value if isinstance(value, bytes) else hex_bytes(value, field="nonce", id="usage.nonce")
-        )
-    except MalformedEvidence:
-        data = b""
-    if len(data) != _NONCE_BYTES and not (of_a_tpm and 0 < len(data) <= _TPM_NONCE_BYTES):
-        raise ConfigurationError(
-            "the nonce is not 32 bytes", id="usage.nonce", want="64 hex digits, without 0x"
-        )
-    return data

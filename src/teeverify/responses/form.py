@@ -76,8 +76,8 @@ class Given:
     """
 
     signature: bytes | str | None
-    answer: bytes | None
-    request: bytes | None
+    answer: bytes | None = field(repr=False)
+    request: bytes | None = field(repr=False)
     keys: KnownKeys = field(default_factory=lambda: NO_KEYS)
     body: Body | None = None
     model: str | None = None

@@ -57,7 +57,7 @@ class Kept:
     """
 
     sha256: bytes
-    raw: bytes | None
+    raw: bytes | None = field(repr=False)
 
     @classmethod
     def of(cls, raw: bytes) -> Kept:
