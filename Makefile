@@ -49,7 +49,8 @@ docs: $(VENV)/.docs ## build docs/_build/html; a warning is an error
 	@$(bin)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-bench: $(VENV)/.test ## time the verifier against dcap-qvl, tinfoil and NVIDIA's
+bench: $(VENV)/.test ## time the verifier against dcap-qvl, eth-account, tinfoil and NVIDIA's
+	@bash .ci/peers $(PYTHON) || echo "eth-account and dcap-qvl cannot be installed: not compared with."
 	@bash .ci/tinfoil $(PYTHON) || echo "tinfoil cannot be installed: it is not compared with."
 	@bash .ci/nvidia-sdk || echo "NVIDIA's SDK cannot be installed: it is not compared with."
 	@$(bin)/python -m benchmarks

@@ -19,13 +19,12 @@ import multiprocessing
 import os
 import socket
 import statistics
-import tempfile
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
-from benchmarks.server import CHAT, DONE
+from benchmarks.server import CHAT, DONE, port_of, serving
 
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _MODELS = b'{"object":"list","data":[{"id":"default","object":"model"}]}'
@@ -174,23 +173,17 @@ def _cpu_seconds(process: int) -> float:
 
 def burst(size: int, count: int, chunks: int) -> tuple[list[Wave], list[Wave], float]:
     """Waves direct and through the server, and the server's CPU seconds per request."""
-    from teeverify.testing.server import running  # noqa: PLC0415 -- only here
-
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
     engine = context.Process(target=_serve_engine, args=(theirs, size, chunks), daemon=True)
     engine.start()
     try:
         port = mine.recv()
-        with tempfile.TemporaryDirectory() as folder:
-            arguments = ("--upstream", f"http://127.0.0.1:{port}/v1")
-            arguments += ("--store", str(Path(folder) / "signatures.db"))
-            with running(gpus=1, arguments=arguments) as server:
-                through = int(server.url.split(":")[2].split("/")[0])
-                direct = asyncio.run(_waves(port, mine, size, count))
-                before = _cpu_seconds(server.process.pid)
-                behind = asyncio.run(_waves(through, mine, size, count))
-                took = _cpu_seconds(server.process.pid) - before
+        with serving(port) as server:
+            direct = asyncio.run(_waves(port, mine, size, count))
+            before = _cpu_seconds(server.process.pid)
+            behind = asyncio.run(_waves(port_of(server.url), mine, size, count))
+            took = _cpu_seconds(server.process.pid) - before
     finally:
         engine.kill()
         engine.join()

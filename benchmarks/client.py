@@ -1,8 +1,7 @@
 """Times what verification adds to an answer on the client, and what opening a session costs.
 
-No network: a line that answers at once. What peers' scripts call for the same answer and quote is
-timed in the same run, taking turns: ``eth-account`` recovers the signer, ``dcap-qvl`` verifies the
-quote. Without the extra ``fast`` the same runs once more in an interpreter that lacks it.
+No network: a line that answers at once. Without the extra ``fast`` the same runs once more in an
+interpreter that lacks it. What peers' scripts call is in :mod:`benchmarks.peers`.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from benchmarks.peers import milliseconds, print_peers_report
 from teeverify.client.clients import Wishes
 from teeverify.client.core import SessionCore
 from teeverify.client.fetch import Get, Got
@@ -134,20 +134,13 @@ def _now(value: object) -> Either:
 
 def open_gate(enclave: Enclave) -> Gate:
     """A client's gate, attested."""
-    gate = Wishes(roots=enclave.roots).gate(URL, Blocking(enclave.fetch))
+    gate = Wishes(roots=enclave.roots, dialect="dstack").gate(URL, Blocking(enclave.fetch))
     gate.runner.run(gate._session("default").ensure())  # type: ignore[arg-type] # noqa: SLF001
     return gate
 
 
-def milliseconds(work: Callable[[], object]) -> float:
-    """How long it keeps a core busy: others on this computer do not count."""
-    start = time.process_time()
-    work()
-    return (time.process_time() - start) * 1000
-
-
 def measure(rounds: int) -> dict[str, tuple[float, float]]:
-    """Least and median: of an answer, of what peers call for it, and of opening a session.
+    """Least and median: of an answer, and of opening a session.
 
     The least is what it costs: whatever else this computer does can only add to it.
     """
@@ -155,7 +148,6 @@ def measure(rounds: int) -> dict[str, tuple[float, float]]:
     gate = open_gate(enclave)
     exchanges = [enclave.exchange(number) for number in range(rounds + 1)]
     times: dict[str, list[float]] = {}
-    peers = _peers(enclave, exchanges)
     for number, (request, answer) in enumerate(exchanges):
         line: Any = Line(request, answer)
         took = milliseconds(lambda line=line: gate.runner.run(gate.pass_on(line, line)))  # type: ignore[arg-type,misc]
@@ -163,29 +155,8 @@ def measure(rounds: int) -> dict[str, tuple[float, float]]:
             times["answer, the signer's first"] = [took]
             continue
         times.setdefault("answer", []).append(took)
-        for name, peer in peers.items():
-            times.setdefault(name, []).append(milliseconds(lambda peer=peer, n=number: peer(n)))  # type: ignore[misc]
     times.update(_opening(enclave, max(rounds // 10, 5)))
     return {name: (min(values), statistics.median(values)) for name, values in times.items()}
-
-
-def _peers(
-    enclave: Enclave, exchanges: list[tuple[bytes, bytes]]
-) -> Mapping[str, Callable[[int], object]]:
-    """What peers' scripts call for one answer."""
-    try:
-        from eth_account import Account  # noqa: PLC0415 -- only the benchmark needs it
-        from eth_account.messages import encode_defunct  # noqa: PLC0415
-    except ImportError:
-        return {}
-    texts = [json.loads(enclave.signatures[f"chatcmpl-{n:032x}"]) for n in range(len(exchanges))]
-
-    def recover(number: int) -> object:
-        signed = texts[number]
-        message = encode_defunct(text=signed["text"])
-        return Account.recover_message(message, signature=signed["signature"])
-
-    return {"eth-account, recovery alone": recover}
 
 
 def _opening(enclave: Enclave, rounds: int) -> dict[str, list[float]]:
@@ -255,6 +226,7 @@ def print_client_report(rounds: int) -> None:
         f"opening: {fast[OPENING][0] / bare:.0f} bare P-384 verifications, at most {MOST_OPENING};"
     )
     print(f"  {fast[AGAIN][0] / bare:.0f} where the vendors' answers are those of the last time")
+    print_peers_report(rounds)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from teeverify.roots import UnsafeTestRoots
+from teeverify.roots import Roots, UnsafeTestRoots, as_roots
 from teeverify.simulator.intel import Intel
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -26,6 +26,13 @@ class Case:
     root_der: bytes
     at: datetime
     roots: UnsafeTestRoots | None = None
+
+    def knowing_no_authorities(self) -> Roots:
+        """The same roots, with none of Intel's authorities written down below them."""
+        roots = as_roots(self.roots)
+        return replace(
+            roots, intel=tuple(replace(one, issued_sha256=frozenset()) for one in roots.intel)
+        )
 
 
 def find_case() -> Case:

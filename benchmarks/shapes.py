@@ -1,16 +1,23 @@
 """Models of the real shapes without their weights, for vLLM's ``--load-format dummy``.
 
 The engine does the same work for any weights; only what it says is noise. A tokenizer of the real
-size is made here, so that nothing is downloaded.
+size is made here, so that nothing is downloaded. ``--weights`` writes random ones of the
+smallest too, always the same; it needs torch and safetensors, as vLLM does. Nothing of teeverify is
+needed: this also runs in an environment that has vLLM alone.
 
     python -m benchmarks.shapes llama-3.1-8b DIR
+    python -m benchmarks.shapes tiny DIR --weights
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _LLAMA = {
     "architectures": ["LlamaForCausalLM"],
@@ -26,11 +33,17 @@ _LLAMA = {
     "eos_token_id": 1,
 }
 _FP8 = {"quant_method": "fp8", "activation_scheme": "dynamic"}
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "tiny": {
         **_LLAMA,
         "hidden_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4,
         "num_key_value_heads": 2, "head_dim": 64, "intermediate_size": 768, "vocab_size": 4096,
+        "tie_word_embeddings": True, "torch_dtype": "bfloat16",
+    },
+    "smollm-135m": {  # a real one that a CPU can run
+        **_LLAMA,
+        "hidden_size": 576, "num_hidden_layers": 30, "num_attention_heads": 9,
+        "num_key_value_heads": 3, "head_dim": 64, "intermediate_size": 1536, "vocab_size": 49152,
         "tie_word_embeddings": True, "torch_dtype": "bfloat16",
     },
     "llama-3.1-8b": {
@@ -83,7 +96,7 @@ def write_model(shape: str, folder: Path) -> None:
     text = json.loads(tokenizer.to_str())
     vocabulary = text["model"]["vocab"]
     # Ids above the trained ones decode to something, so that every token is seen in the stream.
-    for number in range(len(vocabulary), int(str(config["vocab_size"]))):
+    for number in range(len(vocabulary), config["vocab_size"]):
         vocabulary[f"Ġw{number}"] = number
     (folder / "tokenizer.json").write_text(json.dumps(text))
     (folder / "tokenizer_config.json").write_text(
@@ -99,14 +112,53 @@ def write_model(shape: str, folder: Path) -> None:
     )
 
 
-def main(arguments: list[str]) -> int:
-    """Write one shape; say which there are on wrong use."""
-    if len(arguments) != 2 or arguments[0] not in SHAPES:  # noqa: PLR2004
-        print(f"usage: python -m benchmarks.shapes {'|'.join(SHAPES)} DIR", file=sys.stderr)
-        return 64
-    write_model(arguments[0], Path(arguments[1]))
-    return 0
+def write_weights(shape: str, folder: Path) -> None:
+    """Write random weights, with Llama's names and shapes."""
+    import torch  # noqa: PLC0415
+    from safetensors.torch import save_file  # noqa: PLC0415
+
+    torch.manual_seed(1)
+    made = {
+        name: torch.ones(size, dtype=torch.bfloat16)
+        if name.endswith("norm.weight")
+        else (torch.randn(size) * 0.05).to(torch.bfloat16)
+        for name, size in _tensors(SHAPES[shape])
+    }
+    save_file(made, str(folder / "model.safetensors"), metadata={"format": "pt"})
+
+
+def _tensors(config: dict[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    hidden, width = config["hidden_size"], config["intermediate_size"]
+    queries = config["num_attention_heads"] * config["head_dim"]
+    keys = config["num_key_value_heads"] * config["head_dim"]
+    yield "model.embed_tokens.weight", (config["vocab_size"], hidden)
+    yield "model.norm.weight", (hidden,)
+    for number in range(config["num_hidden_layers"]):
+        layer = f"model.layers.{number}"
+        yield f"{layer}.self_attn.q_proj.weight", (queries, hidden)
+        yield f"{layer}.self_attn.k_proj.weight", (keys, hidden)
+        yield f"{layer}.self_attn.v_proj.weight", (keys, hidden)
+        yield f"{layer}.self_attn.o_proj.weight", (hidden, queries)
+        yield f"{layer}.mlp.gate_proj.weight", (width, hidden)
+        yield f"{layer}.mlp.up_proj.weight", (width, hidden)
+        yield f"{layer}.mlp.down_proj.weight", (hidden, width)
+        yield f"{layer}.input_layernorm.weight", (hidden,)
+        yield f"{layer}.post_attention_layernorm.weight", (hidden,)
+
+
+def main() -> None:
+    """Write one shape."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.shapes", description=__doc__)
+    parser.add_argument("shape", choices=SHAPES)
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--weights", action="store_true", help="random ones; of 'tiny' only")
+    options = parser.parse_args()
+    if options.weights and options.shape != "tiny":
+        parser.error("--weights are written of 'tiny' only")
+    write_model(options.shape, options.folder)
+    if options.weights:
+        write_weights(options.shape, options.folder)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

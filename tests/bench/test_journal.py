@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from teeverify.bench.journal import Journal
+from teeverify.bench.journal import NARROW, TIME, Journal
 from teeverify.errors import ConfigurationError
 
 
@@ -28,6 +28,17 @@ def test_a_line_that_was_cut_is_dropped(tmp_path, block):
     assert path.read_bytes() == whole
     journal.add(block(pair=1))
     assert len(Journal(path, "plan").blocks) == 2
+
+
+def test_why_a_cell_ended_is_there_again(tmp_path, block):
+    path = tmp_path / "blocks.jsonl"
+    journal = Journal(path, "plan")
+    journal.end("short, batch 1", TIME)
+    journal.add(block())
+    journal.end("short, batch 1", NARROW)
+    again = Journal(path, "plan")
+    assert again.ended == journal.ended == {"short, batch 1": NARROW}
+    assert again.blocks == [block()]
 
 
 def test_another_plans_journal_is_refused(tmp_path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from teeverify.bench.metrics import METRICS, measure, quantile
+from teeverify.bench.metrics import METRICS, compare_turns, measure, quantile
 from teeverify.bench.sample import Sample
 
 
@@ -38,14 +40,45 @@ def test_several_tokens_in_one_event_are_counted_as_the_endpoint_counts():
     assert figures["tpot"] == pytest.approx(200 / 8)
 
 
+def test_answers_that_came_all_at_once_have_no_speed_and_no_gaps():
+    figures = measure([answer(0.0, [0.1, 0.1, 0.1])])
+    assert not {"tps", "tpot", "itl", "steps"} & set(figures)
+    assert figures["ttft"] == pytest.approx(100.0)
+
+
 def test_failed_answers_are_in_no_figure():
-    whole = answer(0.0, [0.1, 0.2])
+    whole = answer(0.0, [0.1, 0.2, 0.3])
     assert measure([whole, answer(0.0, [9.0], error="HTTP 500")]) == measure([whole])
     assert measure([answer(0.0, [9.0], error="HTTP 500")]) == {}
 
 
-def test_answers_of_one_token_have_no_decode_speed():
-    figures = measure([answer(0.0, [0.1])])
+def test_where_targets_take_turns_the_others_time_is_not_counted():
+    samples = [answer(0.0, [0.1, 0.2, 0.299]), answer(1.0, [1.1, 1.2, 1.299])]
+    assert measure(samples, in_turns=True)["qps"] == pytest.approx(2 / 0.6)
+    assert measure(samples)["qps"] == pytest.approx(2 / 1.3)
+
+
+def test_turns_are_compared_pair_by_pair():
+    """What slows both at one moment is in no difference, whatever the medians of the blocks do."""
+    moments = [0.0, 0.5, 0.001, 0.3, 0.02]
+    base = [answer(10 * n, [10 * n + 0.1 + slow]) for n, slow in enumerate(moments)]
+    other = [answer(10 * n + 5, [10 * n + 5.102 + slow]) for n, slow in enumerate(moments)]
+    found = compare_turns(base, other)
+    assert found["ttft"]["ms"] == pytest.approx(2.0)
+    assert found["e2e"]["ms"] == pytest.approx(2.0)
+    ratios = sorted((0.102 + slow) / (0.1 + slow) for slow in moments)
+    assert math.exp(found["ttft"]["log"]) == pytest.approx(ratios[2])
+
+
+def test_a_pair_that_is_not_whole_is_not_compared():
+    whole, failed = answer(0.0, [0.1]), answer(0.0, [0.9], error="HTTP 500")
+    assert compare_turns([whole, failed], [failed, whole]) == {}
+    assert compare_turns([whole, failed], [whole, whole])["ttft"]["ms"] == 0
+
+
+@pytest.mark.parametrize("tokens", [[0.1], [0.1, 0.2]])
+def test_answers_of_one_or_two_tokens_have_no_decode_speed(tokens):
+    figures = measure([answer(0.0, tokens)])
     assert "tps" not in figures
     assert "itl" not in figures
     assert figures["ttft"] == pytest.approx(100.0)

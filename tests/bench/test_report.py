@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 
 from teeverify.bench.html import write_html
+from teeverify.bench.journal import Block
 from teeverify.bench.paper import LENGTHS, THROUGHPUT
 from teeverify.bench.report import render_comparison, render_report
 from teeverify.bench.results import load_result, write_result
@@ -39,20 +42,109 @@ def test_the_paper_has_no_negative_overhead_either():
     assert THROUGHPUT[0].overhead == pytest.approx(0.0685, abs=1e-4)
 
 
+PROVEN = {
+    "tier": "warning",
+    "roots": "embedded",
+    "simulated": False,
+    "cpu": "Intel TDX",
+    "gpu": None,
+}
+
+
+@pytest.fixture
+def attested(result, block):
+    """A result whose target "ours" showed this evidence, and of whose answers so many failed."""
+
+    def make(attestation, *, refused=0.0, names=("ours",)):
+        blocks = [
+            block(target=name, verified={"verified": 4.0 - refused, "refused": refused})
+            if name in names
+            else block(target=name)
+            for name in ("raw", "ours")
+        ]
+        targets = {n: {"attestation": attestation} if n in names else {} for n in ("raw", "ours")}
+        return result(blocks, targets=targets).tee
+
+    return make
+
+
 @pytest.mark.parametrize(
-    ("attestation", "said"),
-    [
-        (None, "TEE not verified"),
-        ({"tier": "warning", "simulated": True}, "TEE not verified"),
-        ({"tier": "warning", "simulated": False}, "TEE not verified; NVML"),
-    ],
+    "changed",
+    [{"roots": "simulated"}, {"roots": "custom"}, {"cpu": None}, {"roots": None}],
 )
-def test_only_evidence_of_every_target_says_tee_on(result, attestation, said):
-    targets = {"raw": {}, "ours": {} if attestation is None else {"attestation": attestation}}
-    assert said.split(";")[0] in result(targets=targets).tee
-    assert "confidential computing off" in result(targets=targets).tee
-    both = {name: {"attestation": {"tier": "warning", "simulated": False}} for name in targets}
-    assert result(targets=both).tee.startswith("TEE on")
+def test_evidence_that_proves_nothing_says_nothing(attested, changed):
+    assert "TEE on" not in attested({**PROVEN, **changed})
+    assert "TEE on" not in attested(None)
+    assert "TEE on" not in attested({})
+
+
+def test_an_answer_that_was_refused_takes_the_word_back(attested):
+    assert "TEE on" in attested(PROVEN)
+    assert "TEE on" not in attested(PROVEN, refused=1.0)
+
+
+def test_only_the_target_whose_evidence_was_verified_is_said_to_be_a_tee(attested):
+    assert attested(PROVEN) == (
+        "ours: TEE on, by verified evidence (Intel TDX; no GPU is proven); raw: TEE not verified "
+        "(NVML on the host of the benchmark: confidential computing off)"
+    )
+    both = attested({**PROVEN, "gpu": "8 GPUs"}, names=("raw", "ours"))
+    assert both.count("TEE on, by verified evidence (Intel TDX; 8 GPUs)") == 2
+    assert "NVML" not in both
+
+
+def test_a_report_says_how_each_cell_ended_and_what_is_missing(result, block):
+    cells = ["short, batch 1", "long, batch 1", "long, batch 16"]
+    blocks = [
+        block(cell=cell, target=name, pair=pair, figures={"tps": 100.0 + pair})
+        for cell in cells[:2]
+        for pair in range(3)
+        for name in ("raw", "ours")
+    ]
+    plan = {"cells": [{"id": cell, "headline": "tps"} for cell in cells]}
+    text = render_report([result(blocks, plan=plan, ended={cells[0]: "time"})])
+    assert "| 3, time was up |" in text
+    assert "| 3, not finished |" in text
+    assert re.search(r"\*\*Not measured\*\*, .*: long, batch 16\.", text)
+    assert re.search(r"\*\*Not finished\*\*, .*: long, batch 1\.", text)
+    assert "Not measured" not in render_report([result(blocks, plan=plan)])  # an old result
+
+
+def test_a_toll_is_never_negative_either(result, block):
+    blocks = [
+        block(target=name, pair=pair, figures={"tps": 100.0 + pair, "ttft": ttft + pair / 10})
+        for pair in range(6)
+        for name, ttft in (("raw", 30.0), ("ours", 20.0))
+    ]
+    assert "| none: 10 [10 to 10] ms less |" in render_report([result(blocks)])
+
+
+@pytest.mark.parametrize("figure", [0.0, -1.0])
+def test_a_figure_that_has_no_ratio_is_left_out(result, block, figure):
+    blocks = [
+        block(target=name, pair=pair, figures={"tps": 100.0, "ttft": figure if pair else 9.0})
+        for pair in range(6)
+        for name in ("raw", "ours")
+    ]
+    assert "| ours | TPS | not distinguishable from 0" in render_report([result(blocks)])
+    assert "TTFT" in render_comparison(result(blocks), result(blocks), "raw")
+
+
+def test_turns_are_compared_by_what_their_pairs_say(result, block):
+    blocks = [
+        block(
+            target=name, pair=pair, figures={"tps": 100.0, "ttft": 10.0 + 20 * (pair % 2)}, **turns
+        )
+        for pair in range(6)
+        for name, turns in (
+            ("raw", {}),
+            ("ours", {"turns": {"ttft": {"ms": 1.0 + pair / 100, "log": 0.1}}}),
+        )
+    ]
+    assert "took turns" in render_report([result(blocks)])
+    assert "took turns" not in render_report([result()])
+    # 0.0 by the blocks' own figures; the pairs' mean is 1.025.
+    assert re.search(r"\| 1\.0[23] \[\S+ to \S+\] ms \|", render_report([result(blocks)]))
 
 
 def test_what_a_reader_must_know_first(result, block):
@@ -72,9 +164,32 @@ def test_what_a_reader_must_know_first(result, block):
     assert "1 requests failed (HTTP 500)" in text
     assert "2 of 4 answers have fewer tokens" in text
     assert "does not count tokens" in text
-    assert "ours counts 200 tokens in prompts in which raw counts 100" in text
     assert "**only 3 of 4 answers verified" in text
     assert "**It may have limited the load.**" in text
+
+
+@pytest.mark.parametrize(
+    ("lengths", "why"),
+    [
+        ({"tokens": 40}, "answers of 10 tokens against 20"),
+        ({"prompt_tokens": 800}, "prompts of 200 tokens against 100"),
+    ],
+)
+def test_what_is_not_alike_is_not_compared(result, block, lengths, why):
+    """A model that stops early would answer faster; another vocabulary counts otherwise."""
+    both = {"figures": {"tps": 100.0, "ttft": 9.0}, "tokens": 80, "prompt_tokens": 400}
+    blocks = [
+        block(target=name, pair=pair, **{**both, **(lengths if name == "ours" else {})})
+        for pair in range(6)
+        for name in ("raw", "ours")
+    ]
+    text = render_report([result(blocks)])
+    assert f"| ours | TPS | not comparable: {why} | 6 | - | - | - |" in text
+    alike = [replace(each, tokens=80, prompt_tokens=400) for each in blocks]
+    assert "not comparable" not in render_report([result(alike)])
+    names = [[replace(b, target="raw") for b in blocks if b.target == n] for n in ("raw", "ours")]
+    two = render_comparison(*(result(each) for each in names), "raw")
+    assert f"| TPS | not comparable: {why} |" in two
 
 
 def test_a_result_is_read_as_it_was_written(result, tmp_path):
@@ -83,6 +198,11 @@ def test_a_result_is_read_as_it_was_written(result, tmp_path):
     assert load_result(tmp_path / "result.json") == given
     document = json.loads((tmp_path / "result.json").read_text())
     assert document["cells"]["short, batch 1"]["overhead"]["ours"]["tps"]["pairs"] == 6
+    page = (Path(__file__).parents[2] / "docs/benchmark.md").read_text(encoding="utf-8")
+    table = page.partition("## `result.json`")[2].partition("## Formulas")[0]
+    rows = {line.split("|")[1]: line for line in table.splitlines() if line.startswith("| `")}
+    assert re.findall(r"`(\w+)`", "".join(rows)) == list(document)
+    assert all(f"`{field.name}`" in rows[" `blocks` "] for field in fields(Block))
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema": "teeverify.bench/2"}'])

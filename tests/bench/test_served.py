@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from teeverify.bench.attest import measure_attestation
-from teeverify.bench.load import Load, Target
+from teeverify.bench.load import Lane, Load, Target
+from teeverify.bench.pool import Pool
 from teeverify.bench.up import bring_up
 from teeverify.bench.verification import AnswerVerifier
 from teeverify.bench.workload import words_of
+from teeverify.cli.bench import add_bench
+from teeverify.cli.bench_plan import targets_of
 from teeverify.cli.main import main
 from teeverify.errors import ConfigurationError, EndpointUnavailable, EvidenceError
 from teeverify.testing.server import running
@@ -35,7 +45,8 @@ def test_every_answer_is_verified_and_a_changed_one_is_counted(server, target, p
     verifier = AnswerVerifier("genuine", server.roots)
     assert verifier.attest(target)["simulated"] is True
     asks = [words_of(5, number) for number in range(4)]
-    samples = pool.generate(target, asks, Load(batch=2), timeout=30.0, keep=True)
+    lane = Lane(target=target, asks=asks, keep=True)
+    (samples,) = pool.generate([lane], Load(batch=2), timeout=30.0)
     found = verifier(target, samples[:2])
     assert (found["verified"], found["refused"]) == (2.0, 0.0)
     assert found["p50_ms"] > 0
@@ -71,7 +82,7 @@ def test_the_command_line_from_run_to_report(server, tmp_path, capsys, pool):
     result = out / "result.json"
     document = json.loads(result.read_text())
     assert document["targets"]["served"]["attestation"]["simulated"] is True
-    assert document["tee"].startswith("TEE not verified")
+    assert "TEE on" not in document["tee"]
     assert all(
         block["verified"]["refused"] == 0
         for block in document["blocks"]
@@ -85,6 +96,7 @@ def test_the_command_line_from_run_to_report(server, tmp_path, capsys, pool):
     assert "Not interleaved" in capsys.readouterr().out
     assert main(run) == 0  # everything is there already
     assert "measured before" in capsys.readouterr().err
+    assert document["ended"] == {"5+8, batch 2": "budget"}
     assert main([*run, "--min-blocks", "3"]) == 64
     assert "another plan" in capsys.readouterr().err
 
@@ -101,7 +113,46 @@ def test_an_answer_that_is_not_verified_ends_with_exit_code_2(tmp_path, capsys):
             str(tmp_path),
         ]  # fmt: skip
         assert main(run) == 2
-    assert "not verified: served: " in capsys.readouterr().err
+        assert "not verified: served: " in capsys.readouterr().err
+        assert main(run) == 2  # nothing is measured again, and it is not forgotten
+
+
+def test_a_run_that_breaks_off_reports_what_it_has(server, tmp_path, capsys, monkeypatch, pool):
+    pytest.importorskip("matplotlib", reason="needs teeverify[bench]")
+    generate, calls = Pool.generate, []
+
+    def breaks_off(self, lanes, load, **options):
+        calls.append(lanes)
+        if len(calls) > 12:
+            raise EndpointUnavailable("served does not answer", id="endpoint.unreachable")
+        return generate(self, lanes, load, **options)
+
+    monkeypatch.setattr(Pool, "generate", breaks_off)
+    run = [
+        "bench", "run", "--target", f"raw={server.url}", "--target", f"served={server.url}",
+        "--workload", "5+8", "--batch", "2", "--budget", "0", "--block", "0.05", "--processes",
+        "1", "--out", str(tmp_path),
+    ]  # fmt: skip
+    assert main(run) == 3
+    assert "served does not answer" in capsys.readouterr().err
+    document = json.loads((tmp_path / "result.json").read_text())
+    assert 0 < len(document["blocks"]) < 10
+    assert "Not finished" in (tmp_path / "report.md").read_text()
+
+
+def test_each_target_has_its_own_model_and_key(monkeypatch):
+    parser = argparse.ArgumentParser()
+    add_bench(parser)
+    names = ["--target", "a=http://a/v1", "--target", "b=http://b/v1"]
+    models = ["--model", "big", "--model", "b=org/small"]
+    monkeypatch.setenv("TEEVERIFY_BENCH_API_KEY", "for one target only")
+    monkeypatch.setenv("TEEVERIFY_BENCH_API_KEY_B", "of b")
+    options = parser.parse_args(["run", *names, *models, "--out", "x"])
+    first, second = targets_of(options)
+    assert (first.model, first.api_key) == ("big", None)
+    assert (second.model, second.api_key) == ("org/small", "of b")
+    (alone,) = targets_of(parser.parse_args(["run", *names[:2], "--out", "x"]))
+    assert (alone.model, alone.api_key) == ("default", "for one target only")
 
 
 @pytest.mark.parametrize(
@@ -153,3 +204,20 @@ def test_bringing_up_what_cannot_start(tmp_path):
         bring_up(tmp_path, command="sh -c 'sleep 30'", timeout=0.5, say=print),
     ):
         pass
+
+
+def test_what_was_brought_up_ends_with_the_command(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    command = f"sh -c 'echo $$ > {tmp_path / 'pid'}; exec sleep 60' serve"
+    up = [sys.executable, "-m", "teeverify.cli.main", "bench", "up", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([*up, "--vllm-command", command], env=environment) as process:
+        engine = None
+        for _ in range(600):
+            time.sleep(0.05)
+            engine = (tmp_path / "pid").read_text() if (tmp_path / "pid").exists() else ""
+            if engine.endswith("\n"):
+                break
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 130
+    assert not Path(f"/proc/{int(engine)}").exists()

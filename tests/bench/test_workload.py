@@ -26,11 +26,16 @@ def test_the_classes_are_within_the_papers(name, total):
         assert words(ask) + ask.output_tokens == total
 
 
-def test_two_targets_get_equal_lengths_and_other_words():
+def test_two_targets_get_the_same_words_in_another_order():
     ours, theirs = (asks(MIXTURES["sharegpt"], f"seed/{name}") for name in ("a", "b"))
-    assert [words(ask) for ask in ours] == [words(ask) for ask in theirs]
+    bags = [[sorted(ask.messages[0]["content"].split()) for ask in each] for each in (ours, theirs)]
+    assert bags[0] == bags[1]
     assert [ask.output_tokens for ask in ours] == [ask.output_tokens for ask in theirs]
-    assert all(x.messages != y.messages for x, y in zip(ours, theirs, strict=True))
+    long = [(x, y) for x, y in zip(ours, theirs, strict=True) if words(x) > 16]
+    assert long
+    for x, y in long:  # an engine's prefix cache holds whole blocks of 16 tokens
+        heads = [ask.messages[0]["content"].split()[:16] for ask in (x, y)]
+        assert heads[0] != heads[1]
     assert ours == asks(MIXTURES["sharegpt"], "seed/a")
     assert ours != asks(MIXTURES["sharegpt"], "other/a")
 

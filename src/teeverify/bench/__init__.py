@@ -1,8 +1,8 @@
 """The benchmark: what confidential inference that is verified costs.
 
 It measures OpenAI-compatible endpoints side by side (raw vLLM, the same vLLM behind the reference
-server, two providers), in blocks whose order is random, and says of every difference how sure it
-is. ``teeverify bench run`` is its face.
+server, two providers), in turns or in blocks of random order, and says of every difference how
+sure it is. ``teeverify bench run`` is its face.
 
 =================  ==========================================================================
 ``workload``       what is asked: lengths, prompts
@@ -14,9 +14,13 @@ is. ``teeverify bench run`` is its face.
 ``plan``           what is measured, cell by cell
 ``journal``        blocks on disk, so that an interrupted run goes on
 ``run``            the experiment: order, warm-up, when to stop
+``verification``   verifies every answer of a block, after it
 ``environment``    what it ran on
+``ceiling``        what the benchmark itself can do, against ``fake``
+``results``        a run's JSON
 ``overhead``       one result's overheads, and those of two that could not be interleaved
-``report``         Markdown, HTML, figures; the paper's tables beside
+``notes``          what a reader must know first
+``report``         Markdown, HTML, figures; the ``paper``'s tables beside
 ``attest``         what attestation, signing and verification cost by themselves
 ``up``             raw vLLM and the same vLLM behind the reference server
 =================  ==========================================================================

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from teeverify.appraisal import Policy
-from teeverify.bench.load import Load, Target
+from teeverify.bench.load import Lane, Load, Target
 from teeverify.bench.pool import open_pool
 from teeverify.bench.sample import Sample
 from teeverify.bench.workload import words_of
@@ -87,7 +87,8 @@ def measure_attestation(
 def _answers(target: Target, count: int) -> Sequence[Sample]:
     asks = [words_of(_WORDS, number) for number in range(count)]
     with open_pool(1) as pool:
-        samples = pool.generate(target, asks, Load(batch=1), timeout=60.0, keep=True)
+        lane = Lane(target=target, asks=asks, keep=True)
+        (samples,) = pool.generate([lane], Load(batch=1), timeout=60.0)
     failed = next((sample.error for sample in samples if sample.error is not None), None)
     if failed is not None:
         raise EndpointUnavailable(

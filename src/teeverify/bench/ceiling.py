@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from teeverify.bench.fake import Timing, fake_endpoint
-from teeverify.bench.load import Load, Target
+from teeverify.bench.load import Lane, Load, Target
 from teeverify.bench.metrics import measure
 from teeverify.bench.pool import Pool
 from teeverify.bench.workload import Ask
@@ -24,11 +24,11 @@ def measure_ceiling(pool: Pool, batch: int) -> dict[str, float]:
     count = max(2 * batch, 32)
     best: dict[str, float] = {}
     with fake_endpoint(Timing()) as url:
-        target = Target(name="ceiling", url=url, model="none")
-        for _ in range(_ROUNDS):  # the first opens connections and warms up
-            samples = pool.generate(
-                target, [_ASK] * count, Load(batch=batch), timeout=60.0, keep=False
-            )
+        lane = Lane(
+            target=Target(name="ceiling", url=url, model="none"), asks=[_ASK] * count, keep=False
+        )
+        for _ in range(_ROUNDS):  # the first warms up
+            (samples,) = pool.generate([lane], Load(batch=batch), timeout=60.0)
             best = measure(samples)
     if not best:
         return {"batch": batch}

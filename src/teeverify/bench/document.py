@@ -18,7 +18,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A plot with intervals: a group of bars a row.
+    """A plot with intervals: a row a group.
 
     Attributes:
         title: What it shows.

@@ -7,11 +7,12 @@ import os
 import platform
 from pathlib import Path
 
+from teeverify import __version__
 from teeverify.clock import now
 
 __all__ = ["describe_host", "describe_model"]
 
-_PACKAGES = ("teeverify", "vllm", "torch", "transformers", "aiohttp", "uvicorn", "uvloop")
+_PACKAGES = ("vllm", "torch", "transformers", "aiohttp", "uvicorn", "uvloop")
 _CPUINFO, _LOADAVG = Path("/proc/cpuinfo"), Path("/proc/loadavg")
 _TEE_FLAGS = {"tdx_guest": "Intel TDX guest", "sev_snp": "AMD SEV-SNP guest"}
 _SHAPE = (
@@ -63,7 +64,7 @@ def _load() -> list[float] | None:
 
 def _versions() -> dict[str, str]:
     found = {name: _version(name) for name in _PACKAGES}
-    return {name: version for name, version in found.items() if version is not None}
+    return {"teeverify": __version__} | {name: v for name, v in found.items() if v is not None}
 
 
 def _version(name: str) -> str | None:

@@ -2,7 +2,8 @@
 
 With no delay it shows how much load the benchmark itself can make; with a known one, whether the
 benchmark finds it. Each token leaves at a time counted from the request's arrival, not from the
-last token, so that a late timer does not add up.
+last token, so that a late timer does not add up. Noise is a function of the time of day, so that
+endpoints on one machine have the same at the same moment, as two in front of one engine do.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import multiprocessing
+import random
 import selectors
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from multiprocessing.connection import Connection
 __all__ = ["Timing", "fake_endpoint"]
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+_MODELS = b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"data": []}'
 _JOIN_SECONDS = 5
 
 
@@ -29,10 +32,22 @@ class Timing:
     Attributes:
         first: From the request's last byte to the first token.
         step: From a token to the next.
+        noise: Standard deviation of what is added to ``first``: never negative, and drawn anew
+            every ``noise_lasts``.
+        noise_lasts: How long.
     """
 
     first: float = 0.0
     step: float = 0.0
+    noise: float = 0.0
+    noise_lasts: float = 0.25
+
+    def first_at(self, moment: float) -> float:
+        """What ``first`` is at a moment of the machine's monotonic clock."""
+        if not self.noise:
+            return self.first
+        drawn = random.Random(int(moment / self.noise_lasts))  # noqa: S311 -- no secret
+        return self.first + drawn.expovariate(1 / self.noise)
 
 
 @contextlib.contextmanager
@@ -53,7 +68,7 @@ def fake_endpoint(timing: Timing) -> Iterator[str]:
 
 def _run(pipe: Connection, timing: Timing) -> None:
     # epoll and poll wait whole milliseconds; select waits microseconds, for up to 1,000 streams.
-    exact = timing.first > 0 or timing.step > 0
+    exact = timing != Timing()
     selector = selectors.SelectSelector() if exact else selectors.DefaultSelector()
     loop = asyncio.SelectorEventLoop(selector)
     with contextlib.suppress(KeyboardInterrupt):
@@ -79,12 +94,16 @@ async def _answer(
     head = await reader.readuntil(b"\r\n\r\n")
     lines = head.decode("latin-1").lower().split("\r\n")
     fields = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
+    if lines[0].startswith("get "):
+        writer.write(_MODELS)
+        return
     request = json.loads(await reader.readexactly(int(fields.get("content-length", "0"))))
     loop = asyncio.get_running_loop()
     arrived, count = loop.time(), request["max_tokens"]
+    first = timing.first_at(arrived)
     writer.write(_HEAD)
     for number in range(count):
-        due = arrived + timing.first + number * timing.step
+        due = arrived + first + number * timing.step
         if (wait := due - loop.time()) > 0:
             await asyncio.sleep(wait)
         writer.write(_TOKEN)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from teeverify.bench.document import Figure
 from teeverify.bench.packages import require_package
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 __all__ = ["draw"]
 
-_COLOURS = ("#3b6ea8", "#c4692b", "#4d8f4d", "#7d5ba6")
+_COLOURS = ("#4a7fc1", "#d07a35", "#549654", "#8d6fb8")  # to be seen on white and on black
 
 
 def draw(figure: Figure) -> str:
-    """One figure as an ``<svg>`` element.
+    """One figure as an ``<svg>`` element, in the colour of the text around it.
 
     Raises:
         ConfigurationError: The packages of ``[bench]`` are missing.
@@ -26,34 +31,45 @@ def draw(figure: Figure) -> str:
 
     # Text as text; element names that do not change from run to run.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": figure.title}):
-        canvas, axes = plt.subplots(figsize=(8, 1.2 + 0.45 * _bars(figure)))
-        height = 0.8 / max(1, len(figure.series))
+        canvas, axes = plt.subplots(figsize=(9, 1.1 + 0.3 * len(figure.groups)))
+        apart = 0.5 / max(1, len(figure.series))
         for number, (name, values) in enumerate(figure.series.items()):
-            places, middles, errors = [], [], []
-            for group, value in enumerate(values):
-                if value is not None:
-                    places.append(group + number * height)
-                    middles.append(value[0])
-                    errors.append((max(0.0, value[0] - value[1]), max(0.0, value[2] - value[0])))
-            axes.barh(places, middles, height=0.9 * height, color=_COLOURS[number % 4], label=name)
-            axes.errorbar(
-                middles, places, xerr=list(zip(*errors, strict=True)) or None,
-                fmt="none", ecolor="black", capsize=3,
-            )  # fmt: skip
-        centre = height * (len(figure.series) - 1) / 2
+            _draw_series(axes, values, number, name=name, shift=number * apart)
+        centre = apart * (len(figure.series) - 1) / 2
         axes.set_yticks([group + centre for group in range(len(figure.groups))], figure.groups)
-        axes.invert_yaxis()
+        axes.set_ylim(len(figure.groups) - 0.4, centre - 0.6)
         axes.axvline(0, color="black", linewidth=0.8)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")  # no overhead is < 0
+        axes.grid(axis="x", alpha=0.25)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(left=False)
         axes.set_xlabel(figure.unit)
-        axes.set_title(figure.title, loc="left")
-        axes.legend(loc="best", frameon=False)
+        axes.set_title(figure.title, loc="left", weight="bold")
+        if len(figure.series) > 1:
+            axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
         canvas.tight_layout()
         text = io.StringIO()
-        canvas.savefig(text, format="svg", metadata={"Date": None})
+        canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None})
         plt.close(canvas)
     svg = text.getvalue()
-    return svg[svg.index("<svg") :]
+    return svg[svg.index("<svg") :].replace("#000000", "currentColor")
 
 
-def _bars(figure: Figure) -> int:
-    return max(1, len(figure.groups) * len(figure.series))
+def _draw_series(
+    axes: Axes,
+    values: Sequence[tuple[float, float, float] | None],
+    number: int,
+    *,
+    name: str,
+    shift: float,
+) -> None:
+    known = [(group, *value) for group, value in enumerate(values) if value is not None]
+    axes.errorbar(
+        [middle for _, middle, _, _ in known],
+        [group + shift for group, *_ in known],
+        xerr=[
+            [max(0.0, middle - low) for _, middle, low, _ in known],
+            [max(0.0, high - middle) for _, middle, _, high in known],
+        ],
+        fmt="o", markersize=5, capsize=3, color=_COLOURS[number % len(_COLOURS)], label=name,
+    )  # fmt: skip

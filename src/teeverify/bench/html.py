@@ -15,15 +15,21 @@ from teeverify.bench.results import Result
 __all__ = ["write_html"]
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem;
-  color: #1a1a1a; background: #fff }
-table { border-collapse: collapse; margin: 1rem 0; font-size: .85rem; display: block;
-  overflow-x: auto }
-th, td { text-align: left; padding: .25rem .7rem; border-bottom: 1px solid #ddd;
-  vertical-align: top }
+:root { color-scheme: light dark; --line: #d5d5d5; --accent: #3b6ea8; --quiet: #555 }
+@media (prefers-color-scheme: dark) {
+  :root { --line: #444; --accent: #7fa8d8; --quiet: #aaa }
+  body { color: #e6e6e6; background: #161616 } }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse; margin: 1rem 0; font-size: .85rem }
+.wide { overflow-x: auto }
+th, td { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line);
+  vertical-align: top; white-space: nowrap }
+th { color: var(--quiet); font-weight: 600 }
 td { font-variant-numeric: tabular-nums }
-svg { max-width: 100%; height: auto }
-h2 { margin-top: 2.5rem; border-bottom: 2px solid #3b6ea8 }
+p { max-width: 52rem }
+svg { width: 100%; min-width: 40rem; max-width: 56rem; height: auto }
+svg text { fill: currentColor }
+h2 { margin-top: 2.5rem; border-bottom: 2px solid var(--accent) }
 """
 _STRONG = re.compile(r"\*\*(.+?)\*\*")
 
@@ -49,7 +55,7 @@ def _section(section: Section, level: int) -> str:
     tag = "h1" if level == 0 else "h2"
     parts = [f"<{tag}>{html.escape(section.title)}</{tag}>"]
     parts += [f"<p>{_paragraph(text)}</p>" for text in section.text]
-    parts += [draw(figure) for figure in section.figures]
+    parts += [f"<div class='wide'>{draw(figure)}</div>" for figure in section.figures]
     parts += [_table(table) for table in section.tables]
     return "\n".join(parts)
 
@@ -64,4 +70,7 @@ def _table(table: Table) -> str:
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
         for row in table.rows
     )
-    return f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>"
+    return (
+        f"<div class='wide'><table><thead><tr>{header}</tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
+    )

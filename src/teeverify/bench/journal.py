@@ -9,7 +9,10 @@ from pathlib import Path
 
 from teeverify.errors import ConfigurationError
 
-__all__ = ["Block", "Journal"]
+__all__ = ["BUDGET", "NARROW", "TIME", "Block", "Journal"]
+
+# Why a cell ended: its interval is narrow enough; its budget is spent; the run's time was up.
+NARROW, BUDGET, TIME = "narrow", "budget", "time"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,11 +23,14 @@ class Block:
         cell: The cell's id.
         target: The target's name.
         pair: Number of the block within its cell; one block of each target has it.
-        order: Which of the targets it was in this block, from 0.
+        order: Which of the targets it was in this block, from 0; ``None`` where they took turns,
+            request by request.
         started_at: Time of day (ISO 8601).
         answers: Whole answers.
         failed: Reasons of the others, with how many.
         figures: By metric.
+        turns: Where targets took turns, and of all but the baseline: how its requests differ from
+            the baseline's, pair by pair (``metrics.compare_turns``).
         tokens: Tokens of the answers.
         prompt_tokens: Tokens of the prompts; ``None`` where the endpoint does not count.
         counted: ``usage``: by the endpoint; ``events``: by us, a token an event.
@@ -35,11 +41,12 @@ class Block:
     cell: str
     target: str
     pair: int
-    order: int
+    order: int | None
     started_at: str
     answers: int
     failed: dict[str, int] = field(default_factory=dict)
     figures: dict[str, float] = field(default_factory=dict)
+    turns: dict[str, dict[str, float]] = field(default_factory=dict)
     tokens: int = 0
     prompt_tokens: int | None = None
     counted: str = "usage"
@@ -61,6 +68,7 @@ class Journal:
     def __init__(self, path: Path, digest: str) -> None:
         self._path = path
         self.blocks: list[Block] = []
+        self.ended: dict[str, str] = {}
         if path.exists():
             self._load(digest)
         else:
@@ -71,6 +79,11 @@ class Journal:
         """Keep one block, on disk before anything else is measured."""
         self._append(asdict(block))
         self.blocks.append(block)
+
+    def end(self, cell: str, why: str) -> None:
+        """Keep that a cell is measured, and why it ended: a run that goes on leaves it alone."""
+        self._append({"cell": cell, "ended": why})
+        self.ended[cell] = why
 
     def of(self, cell: str) -> list[Block]:
         """The blocks of one cell."""
@@ -88,7 +101,9 @@ class Journal:
         whole, _, rest = text.rpartition("\n")
         try:
             first, *others = [json.loads(line) for line in whole.split("\n")]
-            self.blocks = [Block(**record) for record in others]
+            ends = [record for record in others if "ended" in record]
+            self.ended = {record["cell"]: record["ended"] for record in ends}
+            self.blocks = [Block(**record) for record in others if "ended" not in record]
             known = first["plan"]
         except (ValueError, TypeError, KeyError):
             raise ConfigurationError(

@@ -1,11 +1,16 @@
-"""How it is asked: so many requests at once (closed loop), or so many a second (open loop)."""
+"""How it is asked: so many at once (closed loop), so many a second (open loop), or in turns.
+
+Targets that are asked one request at a time take turns, request by request: what changes on the
+machine from one moment to the next is then the same for all of them.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,9 +20,10 @@ from teeverify.bench.workload import Ask
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["Load", "Target", "generate"]
+__all__ = ["Lane", "Load", "Target", "generate", "order_of"]
 
 _LONGEST_ANSWER = 32 * 2**20
+_CONNECT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +50,21 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """A target and what it is asked.
+
+    Attributes:
+        target: Where to.
+        asks: The requests, in this order.
+        keep: Whether samples keep the bytes of request and answer.
+    """
+
+    target: Target
+    asks: Sequence[Ask]
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """How many requests are under way, or how many are sent a second.
 
@@ -60,6 +81,11 @@ class Load:
         """Its name in tables."""
         return f"batch {self.batch}" if self.rate is None else f"{self.rate:g} a second"
 
+    @property
+    def in_turns(self) -> bool:
+        """Whether targets can take turns under it, request by request."""
+        return self.batch == 1 and self.rate is None
+
     def share(self, part: int, parts: int) -> Load:
         """What one of several processes does of it."""
         batch = self.batch // parts + (part < self.batch % parts)
@@ -67,37 +93,52 @@ class Load:
 
 
 async def generate(
-    target: Target,
-    asks: Sequence[Ask],
-    load: Load,
-    *,
-    timeout: float,
-    keep: bool,
-    seed: str = "",
-) -> list[Sample]:
+    lanes: Sequence[Lane], load: Load, *, timeout: float, seed: str = ""
+) -> list[list[Sample]]:
     """Send the requests and read the answers.
 
     Nothing is parsed while answers arrive: pieces and their times are kept, and read afterwards.
+    Connections are opened before the first request, so that no answer's time has that in it.
 
     Args:
-        target: Where to.
-        asks: The requests, in this order.
+        lanes: One target's requests; or, where the load allows it, several targets', in turns.
         load: How many at once, or how many a second.
         timeout: Seconds for one answer.
-        keep: Whether samples keep the bytes of request and answer.
-        seed: Settles the times of an open loop.
-    """
-    import aiohttp  # noqa: PLC0415 -- an extra
+        seed: Settles the times of an open loop, and whose turn comes first.
 
-    connector = aiohttp.TCPConnector(limit=0, force_close=False)
-    limits = aiohttp.ClientTimeout(total=timeout)
-    async with aiohttp.ClientSession(
-        connector=connector, timeout=limits, headers=target.headers, auto_decompress=False
-    ) as session:
-        sender = _Sender(session, target, keep=keep)
+    Returns:
+        The samples of each lane.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        senders = [
+            await stack.enter_async_context(_connected(lane, load, timeout)) for lane in lanes
+        ]
+        if len(senders) > 1:
+            return await _turns(senders, [lane.asks for lane in lanes], seed)
+        (sender,), asks = senders, lanes[0].asks
         if load.rate is None:
-            return await _closed(sender, asks, load.batch)
-        return await _open(sender, asks, load, seed)
+            return [await _closed(sender, asks, load.batch)]
+        return [await _open(sender, asks, load, seed)]
+
+
+def order_of(count: int, number: int, seed: str) -> list[int]:
+    """Whose turn it is: a random order, then its reverse, and so on.
+
+    A machine that grows slower evenly then takes as much from each, however few turns there are.
+    """
+    order = list(range(count))
+    random.Random(f"{seed}/{number // 2}").shuffle(order)  # noqa: S311 -- no secret
+    return order if number % 2 == 0 else order[::-1]
+
+
+async def _turns(
+    senders: Sequence[_Sender], asks: Sequence[Sequence[Ask]], seed: str
+) -> list[list[Sample]]:
+    samples: list[list[Sample]] = [[] for _ in senders]
+    for number, turn in enumerate(zip(*asks, strict=True)):
+        for lane in order_of(len(senders), number, seed):
+            samples[lane].append(await senders[lane].send(turn[lane]))
+    return samples
 
 
 async def _closed(sender: _Sender, asks: Sequence[Ask], batch: int) -> list[Sample]:
@@ -130,6 +171,23 @@ async def _open(sender: _Sender, asks: Sequence[Ask], load: Load, seed: str) -> 
     return list(await asyncio.gather(*tasks))
 
 
+@contextlib.asynccontextmanager
+async def _connected(lane: Lane, load: Load, timeout: float) -> AsyncIterator[_Sender]:
+    """A sender with as many open connections as the load will use."""
+    import aiohttp  # noqa: PLC0415 -- an extra
+
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        timeout=aiohttp.ClientTimeout(total=timeout),
+        headers=lane.target.headers,
+        auto_decompress=False,
+    ) as session:
+        sender = _Sender(session, lane.target, keep=lane.keep)
+        count = min(load.batch, len(lane.asks))
+        await asyncio.gather(*(sender.open_connection() for _ in range(count)))
+        yield sender
+
+
 class _Sender:
     """Sends one request and keeps what comes back, and when."""
 
@@ -137,10 +195,19 @@ class _Sender:
         import aiohttp  # noqa: PLC0415 -- an extra
 
         self._session = session
-        self._url = f"{target.url.rstrip('/')}/chat/completions"
+        self._base = target.url.rstrip("/")
         self._model = target.model
         self._keep = keep
+        self._connect = aiohttp.ClientTimeout(total=_CONNECT_SECONDS)
         self._errors = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
+
+    async def open_connection(self) -> None:
+        """Leave an open connection behind; an endpoint that refuses is told of by its answers."""
+        with contextlib.suppress(*self._errors):
+            async with self._session.get(
+                f"{self._base}/models", allow_redirects=False, timeout=self._connect
+            ) as response:
+                await response.read()
 
     async def send(self, ask: Ask) -> Sample:
         body = ask.body(self._model)
@@ -160,7 +227,8 @@ class _Sender:
 
     async def _receive(self, body: bytes, pieces: list[tuple[float, bytes]]) -> str | None:
         size = 0
-        async with self._session.post(self._url, data=body, allow_redirects=False) as response:
+        url = f"{self._base}/chat/completions"
+        async with self._session.post(url, data=body, allow_redirects=False) as response:
             if response.status != 200:  # noqa: PLR2004
                 return f"HTTP {response.status}"
             async for piece in response.content.iter_any():

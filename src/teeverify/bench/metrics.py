@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import operator
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from teeverify.bench.sample import Sample
 
-__all__ = ["METRICS", "Metric", "measure", "quantile"]
+__all__ = ["METRICS", "Metric", "compare_turns", "measure", "quantile"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +45,15 @@ METRICS = (
         id="qps",
         name="QPS",
         unit="answers/s",
-        formula="whole answers / (last answer's end - first request's start)",
+        formula="whole answers / (last answer's end - first request's start); where targets take "
+        "turns, / the sum of (last byte's arrival - request's start)",
         rate=True,
     ),
     Metric(
         id="throughput",
         name="throughput",
         unit="tokens/s",
-        formula="tokens of whole answers / (last answer's end - first request's start)",
+        formula="tokens of whole answers / the same time as of QPS",
         rate=True,
     ),
     Metric(
@@ -91,24 +92,39 @@ METRICS = (
 )
 
 
-def measure(samples: Sequence[Sample]) -> dict[str, float]:
+_NO_SPEED = 2
+"""Answers of so many tokens have no decode speed: one gap is mostly when the last one came."""
+
+_MEDIANS: Mapping[str, Callable[[Sample], float]] = {
+    "ttft": lambda sample: sample.tokens[0] - sample.sent,
+    "e2e": lambda sample: sample.ended - sample.sent,
+}
+"""Seconds of one answer; the block's figure is their median."""
+
+
+def measure(samples: Sequence[Sample], *, in_turns: bool = False) -> dict[str, float]:
     """The figures of a block, by metric, from its whole answers.
 
-    Empty where no answer is whole. A figure that its answers cannot give (the decode speed of
-    answers of one token) is left out.
+    Args:
+        samples: One target's.
+        in_turns: Whether other targets were asked between its requests: their time is not its own.
+
+    Returns:
+        Nothing where no answer is whole. A figure that its answers cannot give (the decode speed
+        of answers of one or two tokens) is left out.
     """
     whole = [sample for sample in samples if sample.error is None]
     if not whole:
         return {}
     wall = max(sample.ended for sample in whole) - min(sample.sent for sample in whole)
-    gaps = [gap for sample in whole for gap in _gaps(sample)]
-    long = [sample for sample in whole if sample.count > 1 and len(sample.tokens) > 1]
+    if in_turns:
+        wall = sum(sample.ended - sample.sent for sample in whole)
+    long = [sample for sample in whole if sample.count > _NO_SPEED and len(sample.tokens) > 1]
+    gaps = [gap for sample in long for gap in _gaps(sample)]
     figures = {
         "qps": len(whole) / wall,
         "throughput": sum(sample.count for sample in whole) / wall,
-        "ttft": 1e3 * statistics.median(sample.tokens[0] - sample.sent for sample in whole),
-        "e2e": 1e3 * statistics.median(sample.ended - sample.sent for sample in whole),
-    }
+    } | {name: 1e3 * statistics.median(map(of, whole)) for name, of in _MEDIANS.items()}
     decode = sum(_decode(sample) for sample in long)
     if decode > 0:
         figures |= {
@@ -116,7 +132,7 @@ def measure(samples: Sequence[Sample]) -> dict[str, float]:
             "steps": sum(len(sample.tokens) - 1 for sample in long) / decode,
             "tpot": 1e3 * statistics.fmean(_decode(sample) / (sample.count - 1) for sample in long),
         }
-    if gaps:
+    if any(gaps):
         figures |= {
             "itl": 1e3 * statistics.fmean(gaps),
             "itl_p50": 1e3 * quantile(gaps, 0.5),
@@ -124,6 +140,32 @@ def measure(samples: Sequence[Sample]) -> dict[str, float]:
             "itl_p99": 1e3 * quantile(gaps, 0.99),
         }
     return figures
+
+
+def compare_turns(base: Sequence[Sample], other: Sequence[Sample]) -> dict[str, dict[str, float]]:
+    """How two targets that took turns differ, request by request, in the metrics that are medians.
+
+    Of each pair of requests the moment is the same: what slows both is in no difference, however
+    much it changes within the block.
+
+    Returns:
+        By metric: the median over the pairs of the difference in milliseconds (``ms``) and of the
+        logarithm of the ratio (``log``). Nothing where no pair is whole.
+    """
+    pairs = [
+        (ours, theirs)
+        for ours, theirs in zip(base, other, strict=True)
+        if ours.error is None and theirs.error is None
+    ]
+    if not pairs:
+        return {}
+    return {
+        name: {
+            "ms": 1e3 * statistics.median(of(theirs) - of(ours) for ours, theirs in pairs),
+            "log": statistics.median(math.log(of(theirs) / of(ours)) for ours, theirs in pairs),
+        }
+        for name, of in _MEDIANS.items()
+    }
 
 
 def quantile(values: Iterable[float], share: float) -> float:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from teeverify.bench.journal import Block
 from teeverify.bench.metrics import METRICS, Metric
@@ -13,10 +13,21 @@ from teeverify.bench.statistics import (
     mean_interval,
     paired_difference,
     paired_ratio,
+    share_of,
     welch_ratio,
 )
 
-__all__ = ["Comparison", "Row", "compare_cell", "compare_runs", "say_overhead", "summarize"]
+__all__ = [
+    "Comparison",
+    "Row",
+    "compare_cell",
+    "compare_runs",
+    "say_comparison",
+    "say_overhead",
+    "summarize",
+]
+
+_ALIKE = 0.05  # words of one vocabulary vary by less
 
 # What a toll is counted in: a token's and a request's milliseconds.
 _TOLLS = ("tpot", "ttft", "e2e")
@@ -40,12 +51,14 @@ class Comparison:
         overhead: How much worse, as a share of the baseline.
         toll: How many milliseconds more; of times only, and of paired blocks only.
         blocks: Pairs of blocks.
+        unlike: Why the two are not to be compared in this metric, or nothing.
     """
 
     metric: Metric
     overhead: Interval
     toll: Interval | None
     blocks: int
+    unlike: str = ""
 
 
 def summarize(blocks: Sequence[Block], target: str) -> list[Row]:
@@ -65,7 +78,12 @@ def summarize(blocks: Sequence[Block], target: str) -> list[Row]:
 def compare_cell(blocks: Sequence[Block], base: str, other: str) -> list[Comparison]:
     """Every metric of ``other`` against ``base``, in paired blocks of one cell."""
     found = []
+    unlike = _unlike(*([b for b in blocks if b.target == name] for name in (base, other)))
     for metric in METRICS:
+        turns = [b.turns[metric.id] for b in blocks if b.target == other and metric.id in b.turns]
+        if turns:
+            found.append(replace(_compare_turns(metric, turns), unlike=unlike))
+            continue
         pairs = _pairs(blocks, base, other, metric.id)
         if not pairs:
             continue
@@ -76,9 +94,38 @@ def compare_cell(blocks: Sequence[Block], base: str, other: str) -> list[Compari
                 overhead=paired_ratio(ours, theirs, rate=metric.rate),
                 toll=paired_difference(ours, theirs) if metric.id in _TOLLS else None,
                 blocks=len(pairs),
+                unlike=unlike,
             )
         )
     return found
+
+
+def _unlike(base: Sequence[Block], other: Sequence[Block]) -> str:
+    """Why a cell compares what is not alike: answers, or prompts, of other lengths."""
+    counts: dict[str, Callable[[Block], int | None]] = {
+        "answers": lambda block: block.tokens,
+        "prompts": lambda block: block.prompt_tokens,
+    }
+    for what, count in counts.items():
+        ours, theirs = _mean_length(base, count), _mean_length(other, count)
+        if ours and theirs and abs(theirs / ours - 1) > _ALIKE:
+            return f"{what} of {theirs:.0f} tokens against {ours:.0f}"
+    return ""
+
+
+def _mean_length(blocks: Sequence[Block], count: Callable[[Block], int | None]) -> float | None:
+    known = [(count(block), block.answers) for block in blocks]
+    answers = sum(number for tokens, number in known if tokens is not None)
+    return sum(tokens or 0 for tokens, _ in known) / answers if answers else None
+
+
+def _compare_turns(metric: Metric, turns: Sequence[Mapping[str, float]]) -> Comparison:
+    return Comparison(
+        metric=metric,
+        overhead=share_of(mean_interval([each["log"] for each in turns]), rate=metric.rate),
+        toll=mean_interval([each["ms"] for each in turns]),
+        blocks=len(turns),
+    )
 
 
 def compare_runs(base: Sequence[Block], other: Sequence[Block]) -> list[Comparison]:
@@ -89,8 +136,10 @@ def compare_runs(base: Sequence[Block], other: Sequence[Block]) -> list[Comparis
     """
     found = []
     for metric in METRICS:
-        ours = [block.figures[metric.id] for block in base if metric.id in block.figures]
-        theirs = [block.figures[metric.id] for block in other if metric.id in block.figures]
+        ours, theirs = (
+            [figure for block in blocks if (figure := block.figures.get(metric.id, 0.0)) > 0]
+            for blocks in (base, other)
+        )
         if ours and theirs:
             overhead = welch_ratio(ours, theirs, rate=metric.rate)
             found.append(
@@ -99,14 +148,22 @@ def compare_runs(base: Sequence[Block], other: Sequence[Block]) -> list[Comparis
                     overhead=overhead,
                     toll=None,
                     blocks=min(len(ours), len(theirs)),
+                    unlike=_unlike(base, other),
                 )
             )
     return found
 
 
+def say_comparison(comparison: Comparison) -> str:
+    """An overhead in words, or why there is none to be said."""
+    if comparison.unlike:
+        return f"not comparable: {comparison.unlike}"
+    return say_overhead(comparison.overhead)
+
+
 def say_overhead(overhead: Interval) -> str:
     """An overhead in words: never a negative one, and none where the noise is larger."""
-    if math.isinf(overhead.half) or math.isnan(overhead.half):
+    if not math.isfinite(overhead.half) or (overhead.half > 1 and not overhead.clear):
         return "not enough blocks to say"
     if not overhead.clear:
         most = max(abs(overhead.low), abs(overhead.high))
@@ -121,7 +178,7 @@ def _pairs(
 ) -> list[tuple[float, float]]:
     by_pair: dict[int, dict[str, float]] = {}
     for block in blocks:
-        if metric in block.figures:
+        if block.figures.get(metric, 0.0) > 0:  # 0: all of it came at once, or counts as nothing
             by_pair.setdefault(block.pair, {})[block.target] = block.figures[metric]
     return [
         (both[base], both[other])

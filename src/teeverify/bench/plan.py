@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,8 @@ class Cell:
         One stream: how fast it decodes. Several: answers a second. At a given rate: the latency,
         for the answers a second are given.
         """
+        if self.workload.headline is not None:
+            return self.workload.headline
         if self.load.rate is not None:
             return "e2e"
         return "tps" if self.load.batch == 1 else "qps"
@@ -47,6 +50,8 @@ class Plan:
         cells: What is measured of each.
         block_seconds: About how long a block takes.
         budget_seconds: After so long a cell ends, narrow interval or not.
+        total_seconds: After so long the run ends; what is left is divided among the cells that
+            are left, and a cell for which nothing is left is not measured.
         narrow: A cell ends when half its interval is at most this share of the baseline.
         min_blocks: Blocks of each target that a cell has at least.
         timeout: Seconds for one answer.
@@ -58,6 +63,7 @@ class Plan:
     cells: tuple[Cell, ...]
     block_seconds: float = 3.0
     budget_seconds: float = 60.0
+    total_seconds: float = math.inf
     narrow: float = 0.005
     min_blocks: int = 5
     timeout: float = 600.0
@@ -84,13 +90,20 @@ class Plan:
                 want=", ".join(names),
             )
 
+    def in_turns(self, cell: Cell) -> bool:
+        """Whether the targets take turns in a cell, request by request."""
+        return cell.load.in_turns and len(self.targets) > 1
+
     @property
     def digest(self) -> str:
         """What makes two runs the same experiment: an interrupted one goes on only with itself."""
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
 
     def describe(self) -> dict[str, object]:
-        """The plan in a result's JSON; without keys of anybody's."""
+        """The plan in a result's JSON; without keys of anybody's.
+
+        How long the whole run may take is not of it: one that ran out of time may go on.
+        """
         return {
             "targets": [{"name": t.name, "url": t.url, "model": t.model} for t in self.targets],
             "cells": [
@@ -99,6 +112,7 @@ class Plan:
                     "about": cell.workload.about,
                     "load": cell.load.name,
                     "headline": cell.headline,
+                    "in_turns": self.in_turns(cell),
                 }
                 for cell in self.cells
             ],

@@ -7,12 +7,12 @@ import contextlib
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 
-from teeverify.bench.load import Load, Target, generate
+from teeverify.bench.load import Lane, Load, generate
 from teeverify.bench.packages import require_package
 from teeverify.bench.sample import Sample
-from teeverify.bench.workload import Ask
 from teeverify.errors import EndpointUnavailable
 
 __all__ = ["ONE_PROCESS_UP_TO", "Pool", "default_processes", "open_pool"]
@@ -39,9 +39,12 @@ class Pool:
         self._pipes = pipes
 
     def generate(
-        self, target: Target, asks: Sequence[Ask], load: Load, *, timeout: float, keep: bool
-    ) -> list[Sample]:
+        self, lanes: Sequence[Lane], load: Load, *, timeout: float, seed: str = ""
+    ) -> list[list[Sample]]:
         """Send the requests from as many processes as the load needs, and gather the samples.
+
+        Returns:
+            The samples of each lane, in the order in which they were sent.
 
         Raises:
             EndpointUnavailable: A process ended in mid-run.
@@ -49,15 +52,20 @@ class Pool:
         parts = len(self._pipes) if load.batch > ONE_PROCESS_UP_TO else 1
         used = self._pipes[:parts]
         for part, pipe in enumerate(used):
-            share = load.share(part, parts)
-            pipe.send((target, asks[part::parts], share, timeout, keep, f"{len(asks)}.{part}"))
+            cut = [replace(lane, asks=lane.asks[part::parts]) for lane in lanes]
+            pipe.send((cut, load.share(part, parts), timeout, f"{seed}.{part}"))
         try:
-            samples = [sample for pipe in used for sample in pipe.recv()]
+            answers = [pipe.recv() for pipe in used]
         except EOFError:
             raise EndpointUnavailable(
-                "a process of the benchmark died", id="endpoint.unreachable", got=target.name
+                "a process of the benchmark died",
+                id="endpoint.unreachable",
+                got=", ".join(lane.target.name for lane in lanes),
             ) from None
-        return sorted(samples, key=lambda sample: sample.sent)
+        return [
+            sorted((each for answer in answers for each in answer[lane]), key=lambda s: s.sent)
+            for lane in range(len(lanes))
+        ]
 
 
 @contextlib.contextmanager
@@ -87,8 +95,5 @@ def _work(pipe: Connection) -> None:
     """Do one job after another until the other end is closed."""
     with contextlib.suppress(EOFError, KeyboardInterrupt, BrokenPipeError):
         while True:
-            target, asks, load, timeout, keep, seed = pipe.recv()
-            samples = asyncio.run(
-                generate(target, asks, load, timeout=timeout, keep=keep, seed=seed)
-            )
-            pipe.send(samples)
+            lanes, load, timeout, seed = pipe.recv()
+            pipe.send(asyncio.run(generate(lanes, load, timeout=timeout, seed=seed)))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from teeverify.bench.document import Figure, Section, Table
-from teeverify.bench.journal import Block
+from teeverify.bench.journal import BUDGET, NARROW, TIME, Block
 from teeverify.bench.metrics import METRICS
+from teeverify.bench.notes import notes_on
 from teeverify.bench.overhead import (
     Comparison,
     compare_cell,
     compare_runs,
-    say_overhead,
+    say_comparison,
     summarize,
 )
 from teeverify.bench.paper import LENGTHS, THROUGHPUT, Published
@@ -31,6 +31,11 @@ _OVERHEAD = (
     "Against the first target, in paired blocks. Of rates: how much less; of times: how much more. "
     "The last three columns are the toll in milliseconds: TPOT, TTFT, latency."
 )
+_TURNS = (
+    "At batch 1 the targets took turns, request by request: TTFT and latency are compared within "
+    "each pair of requests, and the median of a block's pairs counts."
+)
+_ENDED = {NARROW: "narrow enough", BUDGET: "budget spent", TIME: "time was up"}
 _NOT_INTERLEAVED = (
     "The two were measured one after the other, not in turn: what differs between two starts of a "
     "machine (clocks, memory, temperature) is in the difference and not in the interval. Repeat "
@@ -41,7 +46,7 @@ _PAPER = (
     "run a cell and no intervals. Its column “ITL (s)” is the decode time of a whole answer (it "
     "times TPS gives 206 to 251 tokens), and is called so here."
 )
-_HEADLINES = ("tps", "qps", "e2e")
+_HEADLINES = ("tps", "qps", "ttft", "e2e")
 _NAMES = {metric.id: metric.name for metric in METRICS}
 
 
@@ -57,9 +62,9 @@ def compose(results: Sequence[Result]) -> list[Section]:
     sections = [Section(title=title, text=[_opening(result) for result in results])]
     sections.append(_overheads(results))
     for result in results:
-        prefix = f"{result.title}: " if many else ""
-        sections.append(_figures(result, f"{prefix}figures"))
-        sections.append(_conditions(result, f"{prefix}what it ran on"))
+        of = f", {result.title}" if many else ""
+        sections.append(_figures(result, f"Figures{of}"))
+        sections.append(_conditions(result, f"What it ran on{of}"))
     sections.append(_published())
     sections.append(
         Section(
@@ -85,9 +90,9 @@ def render_comparison(base: Result, other: Result, target: str | None) -> str:
         ours = [block for block in base.of(cell) if block.target == name]
         theirs = [block for block in other.of(cell) if block.target == name]
         rows += [
-            [cell, each.metric.name, say_overhead(each.overhead)]
+            [cell, each.metric.name, say_comparison(each)]
             for each in compare_runs(ours, theirs)
-            if each.metric.id in (*_HEADLINES, "ttft", "tpot")
+            if each.metric.id in (*_HEADLINES, "tpot")
         ]
     text = [
         f"Baseline: {base.title} ({base.tee}). Against it: {other.title} ({other.tee}).",
@@ -147,17 +152,17 @@ def _overheads(results: Sequence[Result]) -> Section:
             column += [None] * (len(groups) - 1 - len(column))
             column.append(_percent(each.overhead))
         if groups:
-            title = f"Overhead in {_NAMES[metric]} (0 is no overhead)"
-            figures.append(Figure(title=title, unit="%", groups=groups, series=dict(series)))
+            title = f"Overhead in {_NAMES[metric]}"
+            unit = "% (left of 0: none, it is better)"
+            figures.append(Figure(title=title, unit=unit, groups=groups, series=dict(series)))
     for result in results:
         rows += list(_overhead_rows(result, with_title=len(results) > 1))
-    header = ["cell", "target", "metric", "overhead", "a token", "first token", "a request"]
+    in_turns = any(block.turns for result in results for block in result.blocks)
+    header = ["cell", "target", "metric", "overhead", "blocks"]
+    header += ["a token", "first token", "a request"]
     return Section(
         title="Overhead",
-        text=[
-            _OVERHEAD,
-            _INTERVALS,
-        ],
+        text=[_OVERHEAD, *([_TURNS] if in_turns else []), _INTERVALS],
         tables=[Table(header=header, rows=rows)] if rows else [],
         figures=figures,
     )
@@ -173,7 +178,7 @@ def _headlines(
                 continue
             for name in others:
                 for each in compare_cell(result.of(cell), base, name):
-                    if each.metric.id == metric:
+                    if each.metric.id == metric and not each.unlike:
                         yield result, cell, name, each
 
 
@@ -187,14 +192,21 @@ def _overhead_rows(result: Result, *, with_title: bool) -> Iterator[list[str]]:
                 continue
             tolls = [_toll(found.get(metric)) for metric in ("tpot", "ttft", "e2e")]
             label = f"{result.title}, {cell}" if with_title else cell
-            yield [label, name, headline.metric.name, say_overhead(headline.overhead), *tolls]
+            blocks = f"{headline.blocks}"
+            if result.ended is not None:
+                blocks += f", {_ENDED.get(result.ended.get(cell, ''), 'not finished')}"
+            said = say_comparison(headline)
+            yield [label, name, headline.metric.name, said, blocks, *tolls]
 
 
 def _toll(each: Comparison | None) -> str:
-    if each is None or each.toll is None or not math.isfinite(each.toll.half):
+    if each is None or each.unlike or each.toll is None or not math.isfinite(each.toll.half):
         return "-"
     if not each.toll.clear:
         return f"0 ± {max(abs(each.toll.low), abs(each.toll.high)):.3g} ms"
+    if each.toll.high < 0:
+        low, middle, high = -each.toll.high, -each.toll.middle, -each.toll.low
+        return f"none: {middle:.3g} [{low:.3g} to {high:.3g}] ms less"
     return f"{each.toll.middle:.3g} [{each.toll.low:.3g} to {each.toll.high:.3g}] ms"
 
 
@@ -218,7 +230,7 @@ def _figures(result: Result, title: str) -> Section:
 def _value(blocks: Sequence[Block], name: str, metric: str) -> tuple[float, float, float] | None:
     for row in summarize(blocks, name):
         if row.metric.id == metric:
-            return row.value.middle, row.value.low, row.value.high
+            return row.value.middle, max(0.0, row.value.low), row.value.high  # no time is less
     return None
 
 
@@ -227,11 +239,12 @@ def _plain(value: Interval | None) -> str:
         return "-"
     if not math.isfinite(value.half):
         return f"{value.middle:.4g}"
-    return f"{value.middle:.4g} ± {value.half:.2g}"
+    places = max(0, 1 - math.floor(math.log10(value.half))) if value.half else 3
+    return f"{value.middle:,.{places}f} ± {value.half:,.{places}f}"
 
 
 def _percent(interval: Interval) -> tuple[float, float, float] | None:
-    if not math.isfinite(interval.half):
+    if not interval.half <= 1:  # a wider one says nothing, and nothing else could be seen beside it
         return None
     return 100 * interval.middle, 100 * interval.low, 100 * interval.high
 
@@ -243,10 +256,11 @@ def _conditions(result: Result, title: str) -> Section:
         [name, key, _show(value)]
         for name, about in result.targets.items()
         for key, value in about.items()
+        if key != "attestation"  # is in the text
     ]
     return Section(
         title=title,
-        text=[*_notes(result)],
+        text=[*notes_on(result)],
         tables=[
             Table(header=["host", ""], rows=host),
             Table(header=["model", ""], rows=model),
@@ -260,72 +274,9 @@ def _show(value: object) -> str:
         return ", ".join(f"{key} {_show(each)}" for key, each in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(_show(each) for each in value) or "none"
+    if value is None:
+        return "not said"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _notes(result: Result) -> Iterator[str]:
-    """What a reader must know before the figures are believed."""
-    yield from _ceiling_notes(result)
-    for name in result.names:
-        blocks = [block for block in result.blocks if block.target == name]
-        answers = sum(block.answers for block in blocks)
-        if verified := [block.verified for block in blocks if block.verified]:
-            yield f"{name}: {_verified(verified, answers)}"
-        if failed := sum(sum(block.failed.values()) for block in blocks):
-            why = sorted({reason for block in blocks for reason in block.failed})
-            yield f"{name}: {failed} requests failed ({', '.join(why)}); they are in no figure."
-        if short := sum(block.short for block in blocks):
-            yield (
-                f"{name}: {short} of {answers} answers have fewer tokens than were asked for; "
-                "QPS and latency of such cells are not those of the named lengths."
-            )
-        if any(block.counted == "events" for block in blocks):
-            yield f"{name} does not count tokens: an event is taken for one, which may be several."
-    yield from _count_notes(result)
-
-
-def _verified(costs: Sequence[Mapping[str, float]], answers: int) -> str:
-    good = sum(each["verified"] for each in costs)
-    said = f"{good:.0f} of {answers} answers verified"
-    if good < answers:
-        said = f"**only {said}: do not use these figures**"
-    each = [cost["p50_ms"] for cost in costs if "p50_ms" in cost]
-    if each:
-        said += f", {statistics.median(each):.2f} ms each (median, with the signature's fetch)"
-    return f"{said}."
-
-
-def _ceiling_notes(result: Result) -> Iterator[str]:
-    events = result.ceiling.get("events_per_s")
-    most = max((b.figures.get("throughput", 0.0) for b in result.blocks), default=0.0)
-    if events:
-        used = most / events
-        line = (
-            f"The benchmark itself reads {events:,.0f} events/s at {result.ceiling['batch']:.0f} "
-            f"streams from an endpoint without an engine; at most {used:.0%} of that was used."
-        )
-        yield line if used < 0.5 else f"{line} **It may have limited the load.**"  # noqa: PLR2004
-
-
-def _count_notes(result: Result) -> Iterator[str]:
-    """Two endpoints that count the same lengths differently are not compared by tokens."""
-    base, *others = result.names
-    for name in others:
-        for cell in result.cells:
-            means = [_mean_prompt(result.of(cell), each) for each in (base, name)]
-            if None in means or not means[0] or not means[1]:
-                continue
-            if abs(means[1] / means[0] - 1) > 0.05:  # noqa: PLR2004 -- words vary by less
-                yield (
-                    f"{cell}: {name} counts {means[1]:.0f} tokens in prompts in which {base} "
-                    f"counts {means[0]:.0f}: compare answers, not tokens."
-                )
-
-
-def _mean_prompt(blocks: Sequence[Block], name: str) -> float | None:
-    known = [b for b in blocks if b.target == name and b.prompt_tokens is not None and b.answers]
-    answers = sum(block.answers for block in known)
-    return sum(block.prompt_tokens or 0 for block in known) / answers if answers else None
 
 
 def _published() -> Section:
@@ -333,9 +284,7 @@ def _published() -> Section:
     rows = [_published_row(each) for each in (*THROUGHPUT, *LENGTHS)]
     return Section(
         title="Published: the same models with confidential computing on and off",
-        text=[
-            _PAPER,
-        ],
+        text=[_PAPER],
         tables=[Table(header=header, rows=rows)],
     )
 

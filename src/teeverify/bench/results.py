@@ -10,7 +10,7 @@ from pathlib import Path
 
 from teeverify.bench.journal import Block
 from teeverify.bench.metrics import METRICS
-from teeverify.bench.overhead import compare_cell, say_overhead, summarize
+from teeverify.bench.overhead import compare_cell, say_comparison, summarize
 from teeverify.bench.statistics import Interval
 from teeverify.errors import ConfigurationError
 
@@ -30,6 +30,8 @@ class Result:
         model: The model's shape and weights, as far as was said.
         targets: Of each target: engine's version, attestation, notes.
         blocks: What was measured.
+        ended: Why each cell ended (``journal``); one that is not there was not finished. ``None``
+            in results of the first releases, which do not say.
         ceiling: What the benchmark itself can do, against an endpoint without an engine.
     """
 
@@ -40,6 +42,7 @@ class Result:
     targets: Mapping[str, Mapping[str, object]]
     blocks: Sequence[Block]
     ceiling: Mapping[str, float]
+    ended: Mapping[str, str] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -51,12 +54,17 @@ class Result:
         """The cells that hold a block, in the order of the plan."""
         return list(dict.fromkeys(block.cell for block in self.blocks))
 
+    @property
+    def planned(self) -> dict[str, str]:
+        """Every cell of the plan, with the metric that its overhead is about."""
+        cells = self.plan["cells"]
+        if not isinstance(cells, list):
+            raise TypeError
+        return {each["id"]: each["headline"] for each in cells}
+
     def headline(self, cell: str) -> str:
         """The metric that a cell's overhead is about."""
-        planned = self.plan["cells"]
-        if not isinstance(planned, list):
-            raise TypeError
-        return str(next(each["headline"] for each in planned if each["id"] == cell))
+        return self.planned[cell]
 
     def of(self, cell: str) -> list[Block]:
         """The blocks of one cell."""
@@ -64,18 +72,35 @@ class Result:
 
     @property
     def tee(self) -> str:
-        """Whether confidential computing was on: only verified evidence may say yes."""
-        said = [target.get("attestation") for target in self.targets.values()]
-        proven = [
-            each
-            for each in said
-            if isinstance(each, Mapping) and not each.get("simulated") and each.get("tier")
-        ]
-        if proven and len(proven) == len(self.targets):
-            return "TEE on: verified evidence of every target says so"
-        state = self.host.get("confidential_computing", "not known")
-        some = " (of some targets verified)" if proven else ""
-        return f"TEE not verified{some}; NVML on this host: confidential computing {state}"
+        """Whether confidential computing was on: of each target only its own evidence may say."""
+        proven = [name for name in self.names if self._is_proven(name)]
+        others = [name for name in self.names if name not in proven]
+        said = [f"{name}: TEE on, by verified evidence ({self._parts(name)})" for name in proven]
+        if others:
+            state = self.host.get("confidential_computing", "not known")
+            said.append(
+                f"{' and '.join(others)}: TEE not verified (NVML on the host of the benchmark: "
+                f"confidential computing {state})"
+            )
+        return "; ".join(said)
+
+    def _is_proven(self, name: str) -> bool:
+        attestation = self.targets[name].get("attestation")
+        answers = [block.verified for block in self.blocks if block.target == name]
+        return (
+            isinstance(attestation, Mapping)
+            and attestation.get("roots") == "embedded"
+            and bool(attestation.get("cpu"))
+            and bool(answers)
+            and all(cost is not None and cost.get("refused") == 0 for cost in answers)
+        )
+
+    def _parts(self, name: str) -> str:
+        """What the evidence of a target that is proven is about."""
+        attestation = self.targets[name]["attestation"]
+        if not isinstance(attestation, Mapping):
+            raise TypeError
+        return f"{attestation['cpu']}; {attestation.get('gpu') or 'no GPU is proven'}"
 
 
 def write_result(result: Result, path: Path) -> None:
@@ -91,6 +116,7 @@ def write_result(result: Result, path: Path) -> None:
         "ceiling": dict(result.ceiling),
         "metrics": [asdict(metric) for metric in METRICS],
         "cells": {cell: _cell(result, cell) for cell in result.cells},
+        "ended": None if result.ended is None else dict(result.ended),
         "blocks": [asdict(block) for block in result.blocks],
     }
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -114,6 +140,7 @@ def load_result(path: Path) -> Result:
             targets=document["targets"],
             blocks=[Block(**block) for block in document["blocks"]],
             ceiling=document["ceiling"],
+            ended=document.get("ended"),
         )
     except OSError as error:
         raise ConfigurationError(
@@ -136,7 +163,7 @@ def _cell(result: Result, cell: str) -> dict[str, object]:
             name: {
                 each.metric.id: {
                     **_bounds(each.overhead),
-                    "says": say_overhead(each.overhead),
+                    "says": say_comparison(each),
                     "toll_ms": None if each.toll is None else _bounds(each.toll),
                     "pairs": each.blocks,
                 }

@@ -1,23 +1,26 @@
-"""The experiment: warm up, then blocks of all targets in random order, until it is known enough."""
+"""The experiment: warm up, then blocks of all targets side by side, until it is known enough.
+
+One request at a time: the targets take turns within a block. Else: one after the other, in a random
+order and then its reverse. It ends when the interval is narrow, the budget spent or time up.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from teeverify.bench.journal import Block, Journal
-from teeverify.bench.load import Load, Target
-from teeverify.bench.metrics import measure
+from teeverify.bench.journal import BUDGET, NARROW, TIME, Block, Journal
+from teeverify.bench.load import Lane, Load, Target, order_of
+from teeverify.bench.metrics import compare_turns, measure
 from teeverify.bench.overhead import compare_cell
 from teeverify.bench.plan import Cell, Plan
 from teeverify.bench.pool import Pool
 from teeverify.bench.sample import Sample
-from teeverify.bench.workload import Ask, words_of
+from teeverify.bench.workload import words_of
 from teeverify.clock import now
 from teeverify.errors import EndpointUnavailable
 
@@ -38,6 +41,10 @@ _WAIT_SECONDS = 2.0
 _CALIBRATION = (32, 256)
 
 
+class _TimeIsUp(Exception):
+    """No error: the run ends with what it has."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Bench:
     plan: Plan
@@ -46,6 +53,20 @@ class _Bench:
     verify: Verify
     say: Say
     advance: Advance
+    deadline: float
+
+    @property
+    def left(self) -> float:
+        return self.deadline - time.monotonic()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answers:
+    """One target's, when they were asked for, and why others failed."""
+
+    samples: list[Sample]
+    started_at: str
+    failed: Counter[str]
 
 
 def run_plan(
@@ -71,14 +92,25 @@ def run_plan(
         EndpointUnavailable: A target does not answer, three times in a row; what was measured is
             in the journal, and the same command goes on from there.
     """
-    bench = _Bench(plan=plan, pool=pool, journal=journal, verify=verify, say=say, advance=advance)
-    for number, cell in enumerate(_calibrated(bench), start=1):
-        title = f"{number}/{len(plan.cells)} {cell.id}"
-        advance((number - 1) / len(plan.cells))
-        if _is_done(plan, cell, journal.of(cell.id), spent=0.0):
-            say(f"{title}: measured before")
-            continue
-        _run_cell(bench, cell, number, title)
+    bench = _Bench(
+        plan=plan, pool=pool, journal=journal, verify=verify, say=say, advance=advance,
+        deadline=time.monotonic() + plan.total_seconds,
+    )  # fmt: skip
+    if plan.total_seconds < plan.budget_seconds * len(plan.cells):
+        say(
+            f"{len(plan.cells)} cells in {plan.total_seconds / 60:.3g} minutes: about "
+            f"{plan.total_seconds / len(plan.cells):.0f} s each"
+        )
+    try:
+        for number, cell in enumerate(_calibrated(bench)):
+            title = f"{number + 1}/{len(plan.cells)} {cell.id}"
+            advance(number / len(plan.cells))
+            if journal.ended.get(cell.id) in {NARROW, BUDGET}:
+                say(f"{title}: measured before")
+                continue
+            journal.end(cell.id, _run_cell(bench, cell, number, title))
+    except _TimeIsUp:
+        say("the time is up: what is missing can be measured by the same command")
     advance(1.0)
 
 
@@ -86,8 +118,9 @@ def _calibrated(bench: _Bench) -> list[Cell]:
     """The cells, with prompts of the right length for the baseline's vocabulary."""
     target, counts = bench.plan.targets[0], []
     for number, words in enumerate(_CALIBRATION):
-        sample = _ask(bench, target, [words_of(words, number)], Load(batch=1))[0]
-        counts.append(sample.prompt_tokens)
+        lane = Lane(target=target, asks=[words_of(words, number)])
+        (answers,) = _ask(bench, [lane], Load(batch=1), "calibration")
+        counts.append(answers.samples[0].prompt_tokens)
     if None in counts:
         bench.say(f"{target.name} does not count tokens: a word is taken for one")
         return list(bench.plan.cells)
@@ -98,63 +131,116 @@ def _calibrated(bench: _Bench) -> list[Cell]:
     ]
 
 
-def _run_cell(bench: _Bench, cell: Cell, number: int, title: str) -> None:
-    plan = bench.plan
-    started = time.monotonic()
-    per_block = _warm_up(bench, cell)
-    done = len(bench.journal.of(cell.id)) // len(plan.targets)
-    for pair in itertools.count(done):
-        # Not for secrets; the pair's own, so that a run that goes on keeps the order.
-        order = random.Random(f"{plan.seed}/{cell.id}/{pair}")  # noqa: S311
-        targets = order.sample(plan.targets, k=len(plan.targets))
-        blocks = [
-            _block(bench, cell, target, pair=pair, order=place, count=per_block)
-            for place, target in enumerate(targets)
-        ]
-        for block in blocks:  # together: half a pair on disk could not be gone on with
-            bench.journal.add(block)
-        blocks = bench.journal.of(cell.id)
-        bench.say(f"{title}: block {pair + 1}, {_state(plan, cell, blocks)}")
+def _run_cell(bench: _Bench, cell: Cell, number: int, title: str) -> str:
+    """Measure a cell; return why it ended."""
+    plan, journal, started = bench.plan, bench.journal, time.monotonic()
+    share = bench.left / (len(plan.cells) - number)
+    count, lasts = _warm_up(bench, cell)
+    for pair in itertools.count(len(journal.of(cell.id)) // len(plan.targets)):
         spent = time.monotonic() - started
-        share = min(1.0, spent / plan.budget_seconds) if plan.budget_seconds else 1.0
-        bench.advance((number - 1 + share) / len(plan.cells))
-        if _is_done(plan, cell, blocks, spent=spent):
-            return
+        why = _why_done(bench, cell, spent=spent, share=share, lasts=lasts)
+        if why is not None:
+            return why
+        for block in _measure_pair(bench, cell, pair, count):
+            journal.add(block)  # after all are there: half a pair could not be gone on with
+        lasts = time.monotonic() - started - spent
+        state = _state(plan, cell, journal.of(cell.id))
+        bench.say(f"{title}: block {pair + 1}, {state}")
+        whole = min(plan.budget_seconds, share)
+        done = min(1.0, (spent + lasts) / whole) if whole > 0 else 1.0
+        bench.advance((number + done) / len(plan.cells))
+    raise AssertionError  # pragma: no cover -- itertools.count does not end
 
 
-def _warm_up(bench: _Bench, cell: Cell) -> int:
-    """Ask each target, unmeasured, and return how many requests make a block of the wanted time."""
-    batch = cell.load.batch
-    slowest = 0.0
-    for target in bench.plan.targets:
-        asks = _asks(bench.plan, cell, target, "warm-up", batch)
-        samples = _ask(bench, target, asks, replace(cell.load, rate=None))
-        slowest = max(slowest, _span(samples) / max(1, len(samples)))
+def _why_done(bench: _Bench, cell: Cell, *, spent: float, share: float, lasts: float) -> str | None:
+    """Why the cell is done; ``None`` where another pair of blocks, which ``lasts``, is wanted."""
+    plan, blocks = bench.plan, bench.journal.of(cell.id)
+    pairs = len(blocks) // len(plan.targets)
+    if pairs >= plan.min_blocks:
+        widest = _widest(plan, cell, blocks)
+        if widest is not None and widest <= plan.narrow:
+            return NARROW
+        if spent >= plan.budget_seconds:
+            return BUDGET
+    if pairs >= 2 and spent + lasts > share:  # noqa: PLR2004 -- fewer have no interval
+        return TIME
+    if lasts > bench.left:
+        if not pairs:
+            bench.say(f"{cell.id}: a block takes {lasts:.0f} s: there is no time for it")
+        return TIME
+    return None
+
+
+def _warm_up(bench: _Bench, cell: Cell) -> tuple[int, float]:
+    """Ask each target, unmeasured.
+
+    Returns:
+        How many requests make a block of the wanted time, and about how long all blocks of a pair
+        take.
+    """
+    plan, batch = bench.plan, cell.load.batch
+    each = []
+    for target in plan.targets:
+        for wave in range(2):  # the first alone is slower than what follows
+            lane = _lane(plan, cell, target, f"warm-up {wave}", batch)
+            (answers,) = _ask(bench, [lane], replace(cell.load, rate=None), "warm-up")
+            span = _span(answers.samples)
+            if span > plan.block_seconds:
+                break
+        each.append(span / len(answers.samples))
     if cell.load.rate is not None:
-        return max(1, math.ceil(cell.load.rate * bench.plan.block_seconds))
-    count = math.ceil(bench.plan.block_seconds / max(slowest, 1e-6))
-    return math.ceil(count / batch) * batch  # whole waves: every target ends with the same tail
+        count = max(1, math.ceil(cell.load.rate * plan.block_seconds))
+        return count, count / cell.load.rate * len(plan.targets)
+    count = math.ceil(plan.block_seconds / max(*each, 1e-6))
+    count = math.ceil(count / batch) * batch  # whole waves: every target ends with the same tail
+    return count, count * sum(each)
+
+
+def _measure_pair(bench: _Bench, cell: Cell, pair: int, count: int) -> list[Block]:
+    """A block of each target, all with the same number."""
+    plan = bench.plan
+    seed = f"{plan.seed}/{cell.id}"  # a run that goes on keeps its order
+    lanes = [_lane(plan, cell, target, str(pair), count) for target in plan.targets]
+    order = order_of(len(lanes), pair, seed)
+    if plan.in_turns(cell):
+        answers = _ask(bench, lanes, cell.load, f"{seed}/{pair}")
+        base = answers[0].samples
+        return [
+            replace(
+                _block(bench, target, each, cell=cell.id, pair=pair, order=None),
+                turns={} if number == 0 else compare_turns(base, each.samples),
+            )
+            for number, (target, each) in enumerate(zip(plan.targets, answers, strict=True))
+        ]
+    asked = {place: _ask(bench, [lanes[place]], cell.load, f"{seed}/{pair}") for place in order}
+    return [
+        _block(bench, target, *asked[place], cell=cell.id, pair=pair, order=order.index(place))
+        for place, target in enumerate(plan.targets)
+    ]
 
 
 def _block(
-    bench: _Bench, cell: Cell, target: Target, *, pair: int, order: int, count: int
+    bench: _Bench,
+    target: Target,
+    answers: _Answers,
+    *,
+    cell: str,
+    pair: int,
+    order: int | None,
 ) -> Block:
-    started_at = now().isoformat(timespec="seconds")
-    asks = _asks(bench.plan, cell, target, str(pair), count)
-    samples = _ask(bench, target, asks, cell.load)
-    whole = [sample for sample in samples if sample.error is None]
+    whole = [sample for sample in answers.samples if sample.error is None]
     counted = all(sample.output_tokens is not None for sample in whole)
     prompts = [sample.prompt_tokens for sample in whole]
     checked = target.name in bench.plan.verify
     return Block(
-        cell=cell.id,
+        cell=cell,
         target=target.name,
         pair=pair,
         order=order,
-        started_at=started_at,
+        started_at=answers.started_at,
         answers=len(whole),
-        failed=dict(Counter(sample.error for sample in samples if sample.error is not None)),
-        figures=measure(samples),
+        failed=dict(answers.failed),
+        figures=measure(whole, in_turns=order is None),
         tokens=sum(sample.count for sample in whole),
         prompt_tokens=None if None in prompts else sum(tokens or 0 for tokens in prompts),
         counted="usage" if counted else "events",
@@ -163,38 +249,46 @@ def _block(
     )
 
 
-def _asks(plan: Plan, cell: Cell, target: Target, pair: str, count: int) -> list[Ask]:
+def _lane(plan: Plan, cell: Cell, target: Target, pair: str, count: int) -> Lane:
     seed = f"{plan.seed}, {cell.id}, {pair}/{target.name}"
-    return list(itertools.islice(cell.workload.asks(seed), count))
+    asks = list(itertools.islice(cell.workload.asks(seed), count))
+    return Lane(target=target, asks=asks, keep=target.name in plan.verify)
 
 
-def _ask(bench: _Bench, target: Target, asks: Sequence[Ask], load: Load) -> list[Sample]:
+def _ask(bench: _Bench, lanes: Sequence[Lane], load: Load, seed: str) -> list[_Answers]:
     """Ask; where more than a few answers are not whole, wait and ask again."""
-    keep = target.name in bench.plan.verify
-    reasons: Counter[str] = Counter()
+    failed: list[Counter[str]] = [Counter() for _ in lanes]
     for attempt in range(_TRIES):
-        samples = bench.pool.generate(target, asks, load, timeout=bench.plan.timeout, keep=keep)
-        reasons = Counter(sample.error for sample in samples if sample.error is not None)
-        if reasons.total() <= _TOLERATED * len(samples):
-            return samples
-        bench.say(f"{target.name} does not answer ({', '.join(reasons)})")
-        time.sleep(_WAIT_SECONDS * (attempt + 1))
+        if attempt:
+            time.sleep(_WAIT_SECONDS * attempt)
+        timeout = min(bench.plan.timeout, bench.left)
+        if timeout <= 0:
+            raise _TimeIsUp
+        started_at = now().isoformat(timespec="seconds")
+        samples = bench.pool.generate(lanes, load, timeout=timeout, seed=seed)
+        reasons = [Counter(s.error for s in lane if s.error is not None) for lane in samples]
+        failed = [before + new for before, new in zip(failed, reasons, strict=True)]
+        silent = [
+            f"{lane.target.name} does not answer ({', '.join(why)})"
+            for lane, why in zip(lanes, reasons, strict=True)
+            if why.total() > _TOLERATED * len(lane.asks)
+        ]
+        if not silent:
+            return [
+                _Answers(samples=each, failed=why, started_at=started_at)
+                for each, why in zip(samples, failed, strict=True)
+            ]
+        bench.say("; ".join(silent))
+    if bench.left <= 0:
+        raise _TimeIsUp
+    names = [lane.target.name for lane, why in zip(lanes, reasons, strict=True) if why]
+    every = sum(failed, Counter())
     raise EndpointUnavailable(
-        f"{target.name} does not answer",
+        f"{' and '.join(names)} does not answer",
         id="endpoint.unreachable",
-        got=", ".join(f"{count} x {why}" for why, count in reasons.most_common()),
+        got=", ".join(f"{count} x {why}" for why, count in every.most_common()),
         hint="What was measured is kept: the same command goes on from there.",
     )
-
-
-def _is_done(plan: Plan, cell: Cell, blocks: Sequence[Block], *, spent: float) -> bool:
-    pairs = len(blocks) // len(plan.targets)
-    if pairs < plan.min_blocks:
-        return False
-    if spent >= plan.budget_seconds:
-        return True
-    widest = _widest(plan, cell, blocks)
-    return widest is not None and widest <= plan.narrow
 
 
 def _widest(plan: Plan, cell: Cell, blocks: Sequence[Block]) -> float | None:

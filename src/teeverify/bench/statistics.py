@@ -2,7 +2,7 @@
 
 The interval that is printed as one of 95 % is computed at 99 %: a run that stops when its interval
 is narrow enough stops a little too often at a lucky moment, and blocks are not quite independent.
-``tests/bench/test_recovery.py`` and ``benchmarks/recovery.py`` hold it to its word.
+``tests/bench/test_statistics.py`` and ``benchmarks/recovery.py`` hold it to its word.
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Interval", "mean_interval", "paired_difference", "paired_ratio", "welch_ratio"]
+__all__ = [
+    "Interval",
+    "mean_interval",
+    "paired_difference",
+    "paired_ratio",
+    "share_of",
+    "welch_ratio",
+]
 
 # Student's t at 99 %, two-sided, by degrees of freedom; between two rows the smaller row's, which
 # is the wider.
@@ -68,7 +75,7 @@ def paired_ratio(base: Sequence[float], other: Sequence[float], *, rate: bool) -
     The geometric mean of the ratios of each block's pair: a slow minute slows both.
     """
     logs = [math.log(theirs / ours) for ours, theirs in zip(base, other, strict=True)]
-    return _share(mean_interval(logs), rate=rate)
+    return share_of(mean_interval(logs), rate=rate)
 
 
 def welch_ratio(base: Sequence[float], other: Sequence[float], *, rate: bool) -> Interval:
@@ -85,7 +92,13 @@ def welch_ratio(base: Sequence[float], other: Sequence[float], *, rate: bool) ->
         else min(len(ours), len(theirs)) - 1
     )
     half = _student(max(1, int(freedom))) * math.sqrt(total)
-    return _share(Interval(middle=middle, low=middle - half, high=middle + half), rate=rate)
+    return share_of(Interval(middle=middle, low=middle - half, high=middle + half), rate=rate)
+
+
+def share_of(logs: Interval, *, rate: bool) -> Interval:
+    """How much worse, as a share, from the logarithm of a ratio and its bounds."""
+    ends = sorted(_worse(min(end, 700.0), rate=rate) for end in (logs.low, logs.high))
+    return Interval(middle=_worse(logs.middle, rate=rate), low=ends[0], high=ends[1])
 
 
 def _student(freedom: int) -> float:
@@ -94,8 +107,3 @@ def _student(freedom: int) -> float:
 
 def _worse(log: float, *, rate: bool) -> float:
     return -math.expm1(log) if rate else math.expm1(log)
-
-
-def _share(logs: Interval, *, rate: bool) -> Interval:
-    ends = sorted(_worse(min(end, 700.0), rate=rate) for end in (logs.low, logs.high))
-    return Interval(middle=_worse(logs.middle, rate=rate), low=ends[0], high=ends[1])

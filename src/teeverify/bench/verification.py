@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from teeverify.appraisal import Policy
+from teeverify.appraisal.observation import Outcome
+from teeverify.appraisal.result import Claim
 from teeverify.bench.load import Target
 from teeverify.bench.metrics import quantile
 from teeverify.bench.sample import Sample
@@ -19,6 +21,10 @@ from teeverify.roots import UnsafeTestRoots
 __all__ = ["AnswerVerifier"]
 
 _THREADS = 4
+
+
+def _proven(claim: Claim) -> str | None:
+    return claim.text if claim.outcome is Outcome.PROVEN else None
 
 
 class AnswerVerifier:
@@ -56,7 +62,9 @@ class AnswerVerifier:
         return {
             "summary": result.summary,
             "tier": result.tier,
+            "roots": result.roots_kind,
             "simulated": result.simulated,
+            **{part: _proven(result.claims[part]) for part in ("cpu", "gpu")},
             "connect_ms": 1e3 * (time.perf_counter() - started),
         }
 

@@ -6,12 +6,21 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from teeverify.errors import ConfigurationError
 
-__all__ = ["CLASSES", "MIXTURES", "Ask", "Lengths", "Workload", "parse_workload", "words_of"]
+__all__ = [
+    "CLASSES",
+    "FIRST_TOKEN",
+    "MIXTURES",
+    "Ask",
+    "Lengths",
+    "Workload",
+    "parse_workload",
+    "words_of",
+]
 
 _MAX_LINES = 100_000
 _LONGEST = 2048
@@ -68,6 +77,8 @@ class Workload:
         draw: Gives the lengths of a request; ``None`` where the requests are the user's own.
         own: The user's own requests.
         words_per_token: How many words of ours make a token of the model's vocabulary.
+        template_tokens: Tokens of the chat template around them.
+        headline: The metric that its overhead is about, where the load does not settle that.
     """
 
     name: str
@@ -76,28 +87,31 @@ class Workload:
     own: tuple[Ask, ...] = ()
     words_per_token: float = 1.0
     template_tokens: float = 0.0
+    headline: str | None = None
 
     def asks(self, seed: str) -> Iterator[Ask]:
         """Requests without end. Equal seeds give equal lengths and equal prompts.
 
         Args:
-            seed: Text before the first ``/`` settles the lengths, all of it the words: two targets
-                are asked for the same lengths with other words, so that the prefix cache of an
-                engine that stands behind both helps neither.
+            seed: Text before the first ``/`` settles lengths and words, all of it their order: two
+                targets are asked with the same words in another order, which are as many tokens,
+                and the prefix cache of an engine that stands behind both helps neither.
         """
         # Not for secrets.
-        lengths = random.Random(seed.partition("/")[0])  # noqa: S311
-        words = random.Random(seed)  # noqa: S311
-        at = lengths.randrange(len(self.own)) if self.own else 0
+        shared = random.Random(seed.partition("/")[0])  # noqa: S311
+        own = random.Random(seed)  # noqa: S311
+        at = shared.randrange(len(self.own)) if self.own else 0
         while True:
             if self.draw is None:
                 yield self.own[at % len(self.own)]
                 at += 1
                 continue
-            drawn = self.draw(lengths)
+            drawn = self.draw(shared)
             count = max(1, round((drawn.prompt - self.template_tokens) * self.words_per_token))
-            text = " ".join(words.choices(_WORDS, k=count))
-            yield Ask(messages=({"role": "user", "content": text},), output_tokens=drawn.output)
+            words = shared.choices(_WORDS, k=count)
+            own.shuffle(words)
+            content = " ".join(words)
+            yield Ask(messages=({"role": "user", "content": content},), output_tokens=drawn.output)
 
     def calibrated(self, *, words: tuple[int, int], tokens: tuple[int, int]) -> Workload:
         """The same workload, for a vocabulary that makes so many tokens of so many words.
@@ -109,11 +123,8 @@ class Workload:
         slope = (tokens[1] - tokens[0]) / (words[1] - words[0])
         if slope <= 0:
             return self
-        return Workload(
-            name=self.name,
-            about=self.about,
-            draw=self.draw,
-            own=self.own,
+        return replace(
+            self,
             words_per_token=1 / slope,
             template_tokens=max(0.0, tokens[0] - slope * words[0]),
         )
@@ -147,6 +158,12 @@ CLASSES = {
     "long": Workload(name="long", about="700 tokens in, 300 out", draw=_fixed(700, 300)),
 }
 
+# An answer's first token is one figure of a whole answer: short answers say it more often. The
+# second token shows that the first did not wait for the end of the answer.
+FIRST_TOKEN = Workload(
+    name="first token", about="100 tokens in, 2 out", draw=_fixed(100, 2), headline="ttft"
+)
+
 # Mean lengths: Kwon et al., Efficient Memory Management for Large Language Model Serving with
 # PagedAttention (SOSP 2023), figure 11. An exponential distribution is what a mean alone fixes.
 MIXTURES = {
@@ -162,16 +179,17 @@ MIXTURES = {
     ),
 }
 
+_NAMED = {"ttft": FIRST_TOKEN, **CLASSES, **MIXTURES}
+
 
 def parse_workload(text: str) -> Workload:
-    """A workload by name (``short``, ``sharegpt``), lengths (``128+32``) or file of JSON lines.
+    """A workload by name (``short``, ``ttft``), lengths (``128+32``) or file of JSON lines.
 
     Raises:
         ConfigurationError: Neither.
     """
-    known = CLASSES.get(text) or MIXTURES.get(text)
-    if known is not None:
-        return known
+    if text in _NAMED:
+        return _NAMED[text]
     prompt, plus, output = text.partition("+")
     if plus and _is_length(prompt) and _is_length(output):
         return Workload(
@@ -184,7 +202,7 @@ def parse_workload(text: str) -> Workload:
     raise ConfigurationError(
         f"no workload {text!r}",
         id="usage.bench",
-        want=f"{', '.join((*CLASSES, *MIXTURES))}, lengths such as 128+32, or a file of JSON lines",
+        want=f"{', '.join(_NAMED)}, lengths such as 128+32, or a file of JSON lines",
     )
 
 

@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,16 +15,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from teeverify.encoding.strict import json_value
+from teeverify.cli.bench_plan import API_KEY, config_of, plan_of
 from teeverify.errors import EXIT_SATISFIED, EXIT_WRONG, ConfigurationError, TeeVerifyError
 
 if TYPE_CHECKING:
     from teeverify.bench.plan import Plan
     from teeverify.bench.results import Result
+    from teeverify.bench.verification import AnswerVerifier
 
 __all__ = ["add_bench", "bench"]
-
-_RAW_KEY = "TEEVERIFY_BENCH_API_KEY"
 
 
 def add_bench(parser: argparse.ArgumentParser) -> None:
@@ -99,14 +99,20 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         help="an OpenAI-compatible endpoint, such as raw=http://127.0.0.1:8000/v1; the first is "
         "the baseline",
     )
-    what.add_argument("--model", default="default", metavar="M", help="the model to ask for")
+    what.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="M|NAME=M",
+        help="the model to ask for, of all targets or of one; default: default",
+    )
     what.add_argument(
         "--workload",
         action="append",
         default=[],
         metavar="W",
-        help="short, medium, long, sharegpt, alpaca, lengths such as 128+32, or a file of JSON "
-        "lines; default: short, medium and long",
+        help="ttft, short, medium, long, sharegpt, alpaca, lengths such as 128+32, or a file of "
+        "JSON lines; default: short, medium and long, and ttft at batch 1",
     )
     what.add_argument(
         "--batch", action="append", default=[], type=int, metavar="N", help="requests at once"
@@ -126,6 +132,13 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     long = run.add_argument_group("how long")
     long.add_argument("--narrow", type=float, default=0.5, metavar="PERCENT", help="default: 0.5")
     long.add_argument("--budget", type=float, default=60.0, metavar="SECONDS", help="of a cell")
+    long.add_argument(
+        "--total",
+        type=float,
+        default=12.0,
+        metavar="MINUTES",
+        help="of the run; a slow machine gets fewer blocks, or not to every cell; default: 12",
+    )
     long.add_argument("--block", type=float, default=3.0, metavar="SECONDS", help="of a block")
     long.add_argument("--min-blocks", type=int, default=5, metavar="N")
     long.add_argument("--processes", type=int, metavar="N", help="that ask; default: by cores")
@@ -150,18 +163,47 @@ def _run(options: argparse.Namespace) -> int:
     from teeverify.bench.environment import describe_host, describe_model  # noqa: PLC0415
     from teeverify.bench.journal import Journal  # noqa: PLC0415
     from teeverify.bench.pool import default_processes, open_pool  # noqa: PLC0415
-    from teeverify.bench.probe import describe_target  # noqa: PLC0415
-    from teeverify.bench.results import Result, write_result  # noqa: PLC0415
+    from teeverify.bench.results import Result  # noqa: PLC0415
     from teeverify.bench.run import run_plan  # noqa: PLC0415
     from teeverify.bench.verification import AnswerVerifier  # noqa: PLC0415
     from teeverify.roots import UnsafeTestRoots  # noqa: PLC0415
 
-    plan = _plan(options)
+    plan = plan_of(options)
     out = Path(options.out)
+    model = describe_model(config_of(options.model_config), weights=options.weights)
     journal = Journal(out / "blocks.jsonl", plan.digest)
     roots = options.unsafe_test_roots
     verifier = AnswerVerifier(options.policy, UnsafeTestRoots.load(roots) if roots else None)
-    targets = {
+    targets = _describe_targets(plan, verifier)
+    with open_pool(options.processes or default_processes()) as pool:
+        result = Result(
+            title=options.title or " against ".join(reversed(targets)),
+            plan=plan.describe(),
+            host=describe_host(),
+            model=model,
+            targets=targets,
+            blocks=journal.blocks,
+            ceiling=measure_ceiling(pool, max(cell.load.batch for cell in plan.cells)),
+            ended=journal.ended,
+        )
+        try:
+            with _progress() as (say, advance):
+                run_plan(plan, pool, journal, verify=verifier, say=say, advance=advance)
+        except (TeeVerifyError, KeyboardInterrupt):
+            _finish(result, out)
+            raise
+    _finish(result, out)
+    for refusal in verifier.refused[:5]:
+        print(f"not verified: {refusal}", file=sys.stderr)
+    # Also those of an earlier part of the same run.
+    refused = any((block.verified or {}).get("refused") for block in journal.blocks)
+    return EXIT_WRONG if refused else EXIT_SATISFIED
+
+
+def _describe_targets(plan: Plan, verifier: AnswerVerifier) -> dict[str, dict[str, object]]:
+    from teeverify.bench.probe import describe_target  # noqa: PLC0415
+
+    return {
         target.name: {
             "url": target.url,
             "model": target.model,
@@ -170,74 +212,21 @@ def _run(options: argparse.Namespace) -> int:
         }
         for target in plan.targets
     }
-    model = describe_model(_config(options.model_config), weights=options.weights)
-    with open_pool(options.processes or default_processes()) as pool:
-        ceiling = measure_ceiling(pool, max(cell.load.batch for cell in plan.cells))
-        host = describe_host()
-        with _progress() as (say, advance):
-            run_plan(plan, pool, journal, verify=verifier, say=say, advance=advance)
-    result = Result(
-        title=options.title or f"{plan.targets[0].model}: {', '.join(targets)}",
-        plan=plan.describe(),
-        host=host,
-        model=model,
-        targets=targets,
-        blocks=journal.blocks,
-        ceiling=ceiling,
-    )
+
+
+def _finish(result: Result, out: Path) -> None:
+    """Write what there is; of a run that broke off too."""
+    from teeverify.bench.results import write_result  # noqa: PLC0415
+
+    if not result.blocks:
+        return
     write_result(result, out / "result.json")
     try:
         _write_reports([result], out)
+        print(out / "report.html")
     except ConfigurationError as missing:  # what was measured is on disk
         _say(f"no report.html: {missing}")
     print(out / "result.json")
-    for refusal in verifier.refused[:5]:
-        print(f"not verified: {refusal}", file=sys.stderr)
-    return EXIT_WRONG if verifier.refused else EXIT_SATISFIED
-
-
-def _plan(options: argparse.Namespace) -> Plan:
-    from teeverify.bench.load import Load, Target  # noqa: PLC0415
-    from teeverify.bench.plan import Plan, cells_of  # noqa: PLC0415
-    from teeverify.bench.workload import CLASSES, parse_workload  # noqa: PLC0415
-
-    targets = []
-    for text in options.target:
-        name, equals, url = text.partition("=")
-        if not (name and equals and url.startswith(("http://", "https://"))):
-            raise ConfigurationError(
-                "a target is NAME=URL", id="usage.bench", got=text, want="raw=http://…/v1"
-            )
-        targets.append(
-            Target(name=name, url=url, model=options.model, api_key=os.environ.get(_RAW_KEY))
-        )
-    loads = [Load(batch=batch) for batch in options.batch or ([] if options.rate else [1, 16])]
-    loads += [Load(batch=256, rate=rate) for rate in options.rate]
-    if any(load.batch < 1 or (load.rate is not None and load.rate <= 0) for load in loads):
-        raise ConfigurationError("--batch and --rate are above 0", id="usage.bench")
-    return Plan(
-        targets=tuple(targets),
-        cells=cells_of([parse_workload(text) for text in options.workload or CLASSES], loads),
-        block_seconds=options.block,
-        budget_seconds=options.budget,
-        narrow=options.narrow / 100,
-        min_blocks=max(2, options.min_blocks),
-        verify=frozenset(options.verify),
-    )
-
-
-def _config(path: str | None) -> dict[str, object]:
-    if path is None:
-        return {}
-    try:
-        found = json_value(Path(path).read_bytes(), field="config.json", id="usage.bench")
-    except (OSError, TeeVerifyError):
-        found = None
-    if not isinstance(found, dict):
-        raise ConfigurationError(
-            "--model-config names no JSON object", id="usage.bench", got=path, want="config.json"
-        )
-    return found
 
 
 @contextlib.contextmanager
@@ -294,7 +283,7 @@ def _attest(options: argparse.Namespace) -> int:
     from teeverify.roots import UnsafeTestRoots  # noqa: PLC0415
 
     roots = options.unsafe_test_roots
-    key = os.environ.get(_RAW_KEY)
+    key = os.environ.get(API_KEY)
     costs = measure_attestation(
         Target(name="endpoint", url=options.url, model=options.model, api_key=key),
         rounds=max(2, options.rounds),
@@ -313,6 +302,10 @@ def _attest(options: argparse.Namespace) -> int:
 def _up(options: argparse.Namespace) -> int:
     from teeverify.bench.up import bring_up  # noqa: PLC0415
 
+    def leave(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, leave)  # so that what was started is stopped too
     with bring_up(
         Path(options.model),
         command=options.vllm_command,
@@ -322,7 +315,8 @@ def _up(options: argparse.Namespace) -> int:
         config = Path(options.model) / "config.json"
         print(
             f"teeverify bench run --target raw={pair.raw} --target served={pair.served} "
-            f"--verify served --unsafe-test-roots {pair.roots} --model-config {config} --out bench",
+            f"--verify served --unsafe-test-roots {pair.roots} --model-config {config} "
+            f"{'--weights dummy ' if 'dummy' in options.vllm_command else ''}--out bench",
             flush=True,
         )
         while True:
