@@ -37,3 +37,15 @@ def test_the_vendors_roots_refuse_it(cli, server):
     ran = cli("ask", server.url, "hello", "--model", server.model)
     assert ran.code == 2
     assert "hello" not in ran.out + ran.err
+
+
+def test_a_refusal_follows_what_was_shown_of_the_answer(cli):
+    """Who keeps stdout keeps the verdict with it."""
+    with teeverify.testing.start(gpus=1, fault="tampered-answer") as faulty:
+        asked = ("ask", faulty.url, "hello", "--model", faulty.model,
+                 "--unsafe-test-roots", faulty.roots_file)  # fmt: skip
+        for flags in ((), ("--hold",)):
+            ran = cli(*asked, *flags)
+            assert ran.code == 2
+            assert "Do not use this answer." in ran.out.splitlines()[-1]
+    assert ran.out.strip().startswith("SIMULATED. Refused: ")

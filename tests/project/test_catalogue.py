@@ -75,10 +75,11 @@ def _ids(module):
         if isinstance(target, ast.Name)
     }
     for node in module.nodes:
-        if not isinstance(node, ast.Call) or ast.unparse(node.func).split(".")[-1] in NO_ERRORS:
+        if not isinstance(node, ast.Call):
             continue
+        called = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
         for keyword in node.keywords:
-            if keyword.arg == "id":
+            if keyword.arg == "id" and called not in NO_ERRORS:
                 value = keyword.value
                 if isinstance(value, ast.Constant):
                     yield value.value

@@ -6,8 +6,11 @@ import hashlib
 import re
 import subprocess
 import sys
+from urllib.parse import urlsplit
 
 import pytest
+
+from teeverify import errors
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -107,18 +110,74 @@ def test_the_licence_is_the_standard_text(repository):
     assert _project(repository)["license"] == "Apache-2.0"
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "lint", "test-oldest", "docs", "bench", "help"])
-def test_make_help_lists_every_target(target, repository):
+def test_make_help_lists_every_target(repository):
+    targets = re.search(r"^\.PHONY: (.*)$", (repository / "Makefile").read_text(), re.MULTILINE)
     listing = subprocess.run(
         ["make", "--no-print-directory"], cwd=repository, capture_output=True, text=True, check=True
     ).stdout
-    assert f"make {target} " in listing
+    assert {"demo", "test", "lint"} < {*targets[1].split()}
+    assert [each for each in targets[1].split() if f"make {each} " not in listing] == []
 
 
 def test_security_names_the_root_keys(repository):
     """The fingerprints that people compare with are those which the package trusts."""
-    from teeverify.roots import vendors
+    from teeverify.roots import amd, google, vendors
 
     text = (repository / "SECURITY.md").read_text(encoding="utf-8")
-    roots = [root for root in vars(vendors).values() if isinstance(root, vendors.VendorRoot)]
+    known = [*vars(vendors).values(), *vars(amd).values(), google.GCE_TCB_ROOT]
+    roots = [
+        each
+        for each in known
+        if isinstance(each, (vendors.VendorRoot, google.PinnedCertificate))
+        and not isinstance(each, amd.VendorIntermediate)
+    ]
+    assert len(roots) == 8
     assert [root.name for root in roots if root.certificate_sha256 not in text] == []
+
+
+def test_security_names_every_host_that_is_asked(repository):
+    from teeverify.nvidia import services
+    from teeverify.snp import kds
+    from teeverify.tdx import pcs
+
+    text = (repository / "SECURITY.md").read_text(encoding="utf-8")
+    urls = [
+        value
+        for module in (services, kds, pcs)
+        for value in vars(module).values()
+        if isinstance(value, str) and value.startswith("https://")
+    ]
+    assert len(urls) >= 7
+    assert [url for url in urls if f"`{urlsplit(url).hostname}`" not in text] == []
+
+
+def test_the_page_of_python_names_every_public_name(repository):
+    import teeverify
+
+    page = (repository / "docs/api.md").read_text(encoding="utf-8")
+    missing = [name for name in teeverify.__all__ if not re.search(rf"\bteeverify\.{name}\b", page)]
+    branches = [name for name in missing if hasattr(errors, name)]
+    assert missing == branches  # these are on the page with their module
+
+
+LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(?:#[^)]*)?\)")
+GENERATED = ("docs/checks.md", "docs/presets.md", "docs/layouts.md")
+
+
+def test_links_lead_to_files(repository):
+    pages = [*repository.glob("*.md"), *(repository / "docs").rglob("*.md")]
+    broken = [
+        f"{page.relative_to(repository)}: {link}"
+        for page in pages
+        if "_build" not in page.parts
+        for link in LINK.findall(page.read_text(encoding="utf-8"))
+        if not (page.parent / link).exists()
+        and (page.parent / link).resolve().relative_to(repository).as_posix() not in GENERATED
+    ]
+    assert broken == []
+
+
+def test_the_index_names_every_page(repository):
+    index = (repository / "docs/index.md").read_text(encoding="utf-8")
+    pages = {page.stem for page in (repository / "docs").glob("*.md")} - {"index", "layouts"}
+    assert {page for page in pages if f"{{doc}}`{page}`" not in index} == {"changelog"}

@@ -17,12 +17,10 @@ from teeverify.errors import TeeVerifyError
 from teeverify.render import printable, render_result, render_table
 from teeverify.simulator.dstack import Dstack
 
+# In two, as forging what carries them takes longest.
 HOSTILE = (
-    "\x1b[2J\x1b[31m\x1b]0;title\x07\x9b31m\x00\x7f\x85",
-    "a\nVerified: all good\r\u2028\u2029",
-    "\u202e\u2066\u2069\u200f\ufeff\u00ad\U000e0041\ue000\u0378",
-    "<script>alert(1)</script>",
-    "%s%n{0}",
+    "\x1b[2J\x1b[31m\x1b]0;title\x07\x9b31m\x00\x7f\x85a\nVerified: all good\r\u2028\u2029",
+    "\u202e\u2066\u2069\u200f\ufeff\u00ad\U000e0041\ue000\u0378<script>alert(1)</script>%s%n{0}",
 )
 OUR_COLOURS = re.compile(r"\x1b\[(?:[0-9]+)m")
 
@@ -191,3 +189,13 @@ def test_a_table(stage):
     assert not steering(text)
     assert text.splitlines()[0].split() == ["a", "0", "Genuine,", "but", "x."]
     assert render_table([]) == ""
+
+
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_narrow_terminals(stage, width):
+    """Prose is cut at words; hashes and what is beside an indent may be longer."""
+    result = stage.appraise()
+    text = render_result(result, width=width)
+    assert " ".join(text.split("As of")[0].split()) == result.summary
+    words = max(len(word) for word in text.split())
+    assert max(len(line) for line in text.splitlines()) <= max(width, 29 + max(24, words))

@@ -7,14 +7,18 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from teeverify.cli.faces import use_colour
-from teeverify.errors import EXIT_SATISFIED, ConfigurationError
-from teeverify.render import printable, render_result
+from teeverify.cli.faces import print_result, summary_of
+from teeverify.cli.flags import add_dialect, add_endorsements_path, add_policy, add_test_roots
+from teeverify.errors import EXIT_SATISFIED, ConfigurationError, TeeVerifyError
+from teeverify.render import printable
 from teeverify.roots import UnsafeTestRoots
 
 if TYPE_CHECKING:
     from openai import Stream
     from openai.types.chat import ChatCompletionChunk
+
+    from teeverify.client.openai import OpenAI
+    from teeverify.client.receipts import Receipt
 
 __all__ = ["add_ask", "ask"]
 
@@ -28,17 +32,15 @@ def add_ask(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "prompt", metavar="PROMPT", nargs="?", default="-", help="the question; - reads stdin"
     )
-    parser.add_argument("--model", metavar="M", required=True)
+    parser.add_argument("--model", metavar="M", required=True, help="the model to ask for")
     parser.add_argument(
         "--hold", action="store_true", help="show nothing of the answer until it is verified"
     )
     parser.add_argument("--save", metavar="F", help="write the receipt, with question and answer")
-    parser.add_argument("--policy", default="genuine", metavar="genuine|strict|F.toml")
-    parser.add_argument("--endorsements", action="append", default=[], metavar="PATH")
-    parser.add_argument("--dialect", metavar="NAME", help="see 'teeverify providers'")
-    parser.add_argument(
-        "--unsafe-test-roots", metavar="F", help="PEM file of test roots: proves nothing"
-    )
+    add_policy(parser)
+    add_endorsements_path(parser)
+    add_dialect(parser)
+    add_test_roots(parser)
 
 
 def ask(options: argparse.Namespace) -> int:
@@ -49,12 +51,12 @@ def ask(options: argparse.Namespace) -> int:
     Raises:
         TeeVerifyError: The endpoint or the answer is not verified.
     """
-    from teeverify import OpenAI  # noqa: PLC0415 -- loads the SDK
+    import teeverify  # noqa: PLC0415 -- gives the client, which loads the SDK
 
     prompt = _prompt(options.prompt)
     roots = options.unsafe_test_roots
     key = next((os.environ[name] for name in _KEYS if os.environ.get(name)), "none")
-    client = OpenAI(
+    client = teeverify.OpenAI(
         base_url=options.url,
         api_key=key,
         policy=options.policy,
@@ -64,19 +66,34 @@ def ask(options: argparse.Namespace) -> int:
         hold_until_verified=options.hold,
     )
     with client:
-        if not options.hold:
-            print("teeverify: nothing is verified until the verdict below", file=sys.stderr)
-        stream = client.chat.completions.create(
-            model=options.model, messages=[{"role": "user", "content": prompt}], stream=True
-        )
-        _show(stream)
-        receipt = client.receipts.last
+        try:
+            receipt = _answer(client, options.model, prompt, held=options.hold)
+        except ConfigurationError:
+            raise
+        except TeeVerifyError as error:
+            # What was shown of an answer stands on stdout, so its verdict must follow it there.
+            print(summary_of(error))
+            return error.exit_code
     if options.save is not None:
         receipt.save(options.save, include="bytes")
         print(f"teeverify: the receipt is in {printable(options.save)}", file=sys.stderr)
     if receipt.result is not None:
-        print(render_result(receipt.result, colour=use_colour(sys.stdout)))
+        print_result(receipt.result)
     return EXIT_SATISFIED
+
+
+def _answer(client: OpenAI, model: str, prompt: str, *, held: bool) -> Receipt:
+    """Show the answer as it comes, and give its receipt."""
+    stream = client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": prompt}], stream=True
+    )
+    if not held:
+        print("teeverify: nothing is verified until the verdict below", file=sys.stderr)
+    try:
+        _show(stream)
+    finally:
+        print("\n")
+    return client.receipts.last
 
 
 def _show(stream: Stream[ChatCompletionChunk]) -> None:
@@ -85,7 +102,6 @@ def _show(stream: Stream[ChatCompletionChunk]) -> None:
         text = (chunk.choices[0].delta.content or "") if chunk.choices else ""
         lines = [printable(line, limit=len(line)) for line in text.split("\n")]
         print("\n".join(lines), end="", flush=True)
-    print("\n")
 
 
 def _prompt(given: str) -> str:

@@ -5,17 +5,21 @@ The cryptography is real in every step; only the keys at the top are not the ven
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
+import shlex
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
+from teeverify.cli.faces import print_result, width_of
+from teeverify.cli.files import write_output
 from teeverify.client import Verifier
 from teeverify.errors import EXIT_BUG, EXIT_SATISFIED, ConfigurationError, TeeVerifyError
-from teeverify.render import printable, render_result
-from teeverify.render.terminal import wrap
+from teeverify.render import printable, wrap
 from teeverify.testing import start
 
 if TYPE_CHECKING:
@@ -23,8 +27,10 @@ if TYPE_CHECKING:
 
     from teeverify.testing.server import RunningServer
 
-__all__ = ["demo"]
+__all__ = ["add_demo", "demo"]
 
+_RECEIPT, _ROOTS = "receipt.json", "test-roots.pem"
+_NEEDED = ("openai", "httpx2", "numpy", "starlette", "uvicorn")
 _QUESTION = "What is two and two?"
 _MESSAGE: ChatCompletionUserMessageParam = {"role": "user", "content": _QUESTION}
 # A fault of the server (teeverify.testing.FAULTS), and what it means.
@@ -36,114 +42,134 @@ _ATTACKS = {
 }
 
 
-def demo(out: TextIO, *, colour: bool) -> int:
-    """Start a simulated server, ask it, verify, and try to cheat.
+def add_demo(parser: argparse.ArgumentParser) -> None:
+    """Add the command's flags to its parser."""
+    parser.add_argument(
+        "--keep", metavar="DIR", help="leave the receipt and the test roots there, to play with"
+    )
 
-    Args:
-        out: Where to write.
-        colour: Whether to use colours.
+
+def demo(options: argparse.Namespace) -> int:
+    """Start a simulated server, ask it, verify, and try to cheat.
 
     Returns:
         0 if the good answers were accepted and every attack was refused.
 
     Raises:
-        ConfigurationError: The packages of the server or of the client are not installed.
+        ConfigurationError: The packages of the server or of the client are not installed, or the
+            folder cannot be written.
     """
-    stage = _Stage(out, colour=colour)
-    with start() as server, tempfile.TemporaryDirectory(prefix="teeverify-demo-") as folder:
-        good = [_ask(stage, server, Path(folder)), _vendors_roots(stage, server)]
-    good += [_attack(stage, fault, title) for fault, title in _ATTACKS.items()]
-    stage.say("What the lines mean: teeverify explain ID, and docs/verdicts.md.", before=1)
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(
+            "the demo needs packages that are not installed",
+            id="usage.extra",
+            got=", ".join(missing),
+            hint="Run: pip install 'teeverify[openai,server]'",
+        )
+    with tempfile.TemporaryDirectory(prefix="teeverify-demo-") as scratch:
+        folder = _made(Path(scratch if options.keep is None else options.keep))
+        with start() as server:
+            write_output(folder / _ROOTS, server.roots_file.read_bytes())
+            good = [_ask(server, folder), _vendors_roots(server)]
+    good += [_attack(fault, title) for fault, title in _ATTACKS.items()]
+    _say("What the lines mean: teeverify explain ID, and docs/verdicts.md.", before=1)
+    if options.keep is not None:
+        _say("Yours to play with: verify, show, explain ID, diff; or change a byte of it.")
+        print(f"  teeverify {shlex.join(_again(folder))}")
     return EXIT_SATISFIED if all(good) else EXIT_BUG
 
 
-class _Stage:
-    """Where the demo is shown."""
-
-    def __init__(self, out: TextIO, *, colour: bool) -> None:
-        self.out = out
-        self.colour = colour
-
-    def say(self, text: str, *, before: int = 0, indent: str = "") -> None:
-        lines = [f"{indent}{line}" for line in wrap(text)]
-        self.out.write("\n" * before + "\n".join(lines) + "\n")
-        self.out.flush()
-
-    def refusal(self, title: str, error: TeeVerifyError | None) -> bool:
-        """Show how an attack ended; refused is good."""
-        self.say(f"* {title}", before=1)
-        if error is None:
-            self.say("NOT REFUSED. This is a bug of ours.", indent="    ")
-            return False
-        sentence = error.result.summary if error.result is not None else str(error)
-        self.say(sentence, indent="    ")
-        self.say(f"{type(error).__name__} [{error.id}], exit code {error.exit_code}", indent="    ")
-        return True
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the folder cannot be made: {error.strerror}",
+            id="usage.output",
+            got=ascii(str(folder))[:200],
+        ) from None
+    return folder
 
 
-def _ask(stage: _Stage, server: RunningServer, folder: Path) -> bool:
+def _again(folder: Path) -> list[str]:
+    """How the receipt of a folder is verified."""
+    files = [str(folder / name) for name in (_RECEIPT, _ROOTS)]
+    return ["verify", files[0], "--offline", "--unsafe-test-roots", files[1]]
+
+
+def _say(text: str, *, before: int = 0, indent: str = "") -> None:
+    lines = wrap(text, width_of(sys.stdout), first=indent, indent=indent)
+    print("\n" * before + "\n".join(lines), flush=True)
+
+
+def _ask(server: RunningServer, folder: Path) -> bool:
     """Ask plainly and streamed; keep the receipt, and verify it in another process."""
-    stage.say(
+    _say(
         f"A server runs at {server.url}, on a simulated Intel TDX machine with 8 simulated NVIDIA "
         "GPUs. Its model is a toy that makes up words; its signatures are real."
     )
     client = server.openai()
     chat = client.chat.completions
     plain = chat.create(model=server.model, messages=[_MESSAGE], max_tokens=40)
-    stage.say(f"> {_QUESTION}", before=1)
-    stage.say(f"plain:    {printable(plain.choices[0].message.content or '')}")
+    _say(f"> {_QUESTION}", before=1)
+    _say(f"plain:    {printable(plain.choices[0].message.content or '')}")
     stream = chat.create(model=server.model, messages=[_MESSAGE], max_tokens=40, stream=True)
     text = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
-    stage.say(f"streamed: {printable(text)}")
+    _say(f"streamed: {printable(text)}")
     receipt = client.receipts.last
-    if receipt is None or receipt.result is None:
+    if receipt.result is None:
         return False
-    stage.out.write("\n" + render_result(receipt.result, colour=stage.colour) + "\n")
-    file = folder / "receipt.json"
-    receipt.save(file, include="bytes")
-    return _again(stage, file, server.roots_file)
+    print()
+    print_result(receipt.result)
+    receipt.save(folder / _RECEIPT, include="bytes")
+    return _verify_again(folder)
 
 
-def _again(stage: _Stage, receipt: Path, roots: Path) -> bool:
-    """Verify a receipt offline, in a process that knows nothing of this one."""
-    command = ["verify", str(receipt), "--offline", "--unsafe-test-roots", str(roots)]
-    program = "import sys; from teeverify.cli.main import main; sys.exit(main(sys.argv[1:]))"
+def _verify_again(folder: Path) -> bool:
+    """Verify the receipt offline, in a process that knows nothing of this one."""
+    command = [sys.executable, "-m", "teeverify", *_again(folder)]
     done = subprocess.run(  # noqa: S603 -- our own
-        [sys.executable, "-c", program, *command], capture_output=True, text=True, check=False
+        command, capture_output=True, text=True, check=False
     )
-    stage.say(
+    _say(
         "The receipt holds the question, the answer, its signature and the evidence. Anybody can "
         "verify it again, offline, in another process:",
         before=1,
     )
-    stage.say("$ teeverify verify receipt.json --offline --unsafe-test-roots ROOTS", before=1)
-    first = done.stdout.split("\n\n")[0].splitlines()
-    stage.out.write("\n".join([*first, f"exit code {done.returncode}"]) + "\n")
+    _say(f"$ teeverify {' '.join(_again(Path()))}", before=1)
+    first = done.stdout.split("\n\n")[0]
+    print(f"{first}\nexit code {done.returncode}", flush=True)
     return done.returncode == EXIT_SATISFIED
 
 
-def _vendors_roots(stage: _Stage, server: RunningServer) -> bool:
-    stage.say("Now somebody cheats, in one way at a time.", before=1)
+def _vendors_roots(server: RunningServer) -> bool:
+    _say("Now somebody cheats, in one way at a time.", before=1)
     title = "Simulated evidence is shown to somebody who trusts the vendors' roots only."
-    return stage.refusal(title, _error_of(lambda: Verifier().verify(server.url)))
+    return _is_refused(title, lambda: Verifier().verify(server.url))
 
 
-def _attack(stage: _Stage, fault: str, title: str) -> bool:
+def _attack(fault: str, title: str) -> bool:
     with start(fault=fault) as server:
         client = server.openai(max_retries=0)
 
         def ask() -> object:
             return client.chat.completions.create(model=server.model, messages=[_MESSAGE])
 
-        return stage.refusal(title, _error_of(ask))
+        return _is_refused(title, ask)
 
 
-def _error_of(action: Callable[[], object]) -> TeeVerifyError | None:
-    """How an attack was refused; ``None`` if it was not."""
+def _is_refused(title: str, action: Callable[[], object]) -> bool:
+    """Show how an attack ends; refused is good."""
+    _say(f"* {title}", before=1)
     try:
         action()
     except ConfigurationError:
         raise
     except TeeVerifyError as error:
-        return error
-    return None
+        sentence = error.result.summary if error.result is not None else str(error)
+        _say(sentence, indent="    ")
+        _say(f"{type(error).__name__} [{error.id}], exit code {error.exit_code}", indent="    ")
+        return True
+    _say("NOT REFUSED. This is a bug of ours.", indent="    ")
+    return False

@@ -28,6 +28,7 @@ __all__ = ["Line", "add_doctor", "doctor", "examine", "version_of"]
 
 # No clock is right that is before the day on which this was written.
 _BUILT = datetime(2026, 11, 22, tzinfo=timezone.utc)
+_ANOTHER = "name another with TEEVERIFY_CACHE"
 _CORE = ("cryptography", "requests", "pyjwt", "ecdsa")
 _OPTIONAL = {
     "coincurve": "fast",
@@ -147,10 +148,13 @@ def _cache(moment: datetime) -> Iterator[Line]:
         files = [file for file in folder.rglob("*") if file.is_file()] if there else []
         newest = max((file.stat().st_mtime for file in files), default=None)
     except (OSError, ConfigurationError) as error:
-        yield Line("cache", "folder", str(error), "name another with XDG_CACHE_HOME")
+        yield Line("cache", "folder", str(error), _ANOTHER)
         return
     if status is None:
-        yield Line("cache", "folder", f"{folder} (not there yet)")
+        parent = next((each for each in folder.parents if each.exists()), folder)
+        usable = parent.is_dir() and os.access(parent, os.W_OK)
+        problem = "" if usable else f"it cannot be made: {_ANOTHER}"
+        yield Line("cache", "folder", f"{folder} (not there yet)", problem)
         return
     yield Line("cache", "folder", f"{folder}, {len(files)} files", _rights(folder, status))
     if newest is not None and newest > moment.timestamp() + 600:
@@ -164,6 +168,8 @@ def _rights(folder: Path, status: os.stat_result) -> str:
         return ""
     if status.st_uid != os.getuid():
         return "it is not yours"
+    if not os.access(folder, os.W_OK):
+        return f"it cannot be written: {_ANOTHER}"
     others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     return f"others can write it: chmod 700 {folder}" if others else ""
 

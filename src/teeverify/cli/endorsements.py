@@ -22,6 +22,7 @@ from teeverify.cli.endorsements_nvidia import (
     fetch_nvidia,
     nvidia_rows,
 )
+from teeverify.cli.files import write_output
 from teeverify.client.endorsements import load_given
 from teeverify.client.intel import IntelEndorsements
 from teeverify.client.sources import load_evidence
@@ -66,22 +67,29 @@ def add_endorsements(parser: argparse.ArgumentParser) -> None:
         "source", nargs="?", metavar="SOURCE", help="evidence with quotes, reports or GPUs"
     )
     fetch.add_argument("--fmspc", metavar="HEX", help="the model of CPU, in place of a source")
-    fetch.add_argument("--ca", choices=("platform", "processor"), default="platform")
+    fetch.add_argument(
+        "--ca",
+        choices=("platform", "processor"),
+        default="platform",
+        help="with --fmspc: which of Intel's CAs vouches for the CPU; default: platform",
+    )
     fetch.add_argument("--sgx", action="store_true", help="for SGX enclaves, not TDs")
     fetch.add_argument("--pccs", metavar="URL", help="https://HOST[:PORT] of a caching service")
     fetch.add_argument("--ca-file", metavar="F", help="PEM file of who vouches for that host")
     fetch.add_argument("--update", choices=("standard", "early"), help="which of Intel's data sets")
     fetch.add_argument("--number", type=_number, metavar="N", help="one data set by its number")
-    fetch.add_argument("--timeout", type=float, default=20.0, metavar="SECONDS")
+    fetch.add_argument(
+        "--timeout", type=float, default=20.0, metavar="SECONDS", help="of a request; default: 20"
+    )
     fetch.add_argument("--to", metavar="F", help="write a bundle too")
     add_amd_flags(fetch)
     add_nvidia_flags(fetch)
     show = verbs.add_parser("show", help="list what is kept, or what a file or directory holds")
-    show.add_argument("path", nargs="?", metavar="PATH")
+    show.add_argument("path", nargs="?", metavar="PATH", help="default: what is kept here")
     export = verbs.add_parser("export", help="write everything kept into one file")
-    export.add_argument("path", metavar="F")
+    export.add_argument("path", metavar="F", help="the file that is written")
     load = verbs.add_parser("import", help="keep what such a file holds")
-    load.add_argument("path", metavar="F")
+    load.add_argument("path", metavar="F", help="a file that 'export' or 'fetch --to' wrote")
     prune = verbs.add_parser("prune", help="forget what is out of date, or cannot be read")
     prune.add_argument("--at", metavar="TIME", help="out of date at this time; default: now")
     for verb in (fetch, show, export, load, prune):
@@ -280,14 +288,7 @@ def _export(options: argparse.Namespace) -> int:
 
 def _write(path: str, answers: Iterable[Answer]) -> None:
     kept = list(answers)
-    try:
-        Path(path).write_bytes(write_bundle(kept))
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(
-            f"the bundle cannot be written: {getattr(error, 'strerror', error)}",
-            id="usage.output",
-            got=ascii(path),
-        ) from None
+    write_output(path, write_bundle(kept))
     print(f"{len(kept)} answers written to {printable(path)}")
 
 

@@ -6,10 +6,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from teeverify.cli.commands import COMMANDS
-from teeverify.cli.parser import build_parser
+from teeverify.encoding.text import printable
 from teeverify.errors import EXIT_BUG, EXIT_INTERRUPTED, TeeVerifyError
-from teeverify.render import printable
 
 __all__ = ["main"]
 
@@ -27,9 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A sign that the terminal cannot show must not hide a verdict.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    options = build_parser().parse_args(arguments)
     try:
-        return COMMANDS[options.command](options)
+        return _run(arguments)
     except TeeVerifyError as error:
         print(f"teeverify: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
@@ -43,6 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         print("teeverify: this is a bug of ours; nothing was verified", file=sys.stderr)
         return EXIT_BUG
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    # Loading takes half a second, in which somebody may interrupt too.
+    from teeverify.cli.commands import COMMANDS  # noqa: PLC0415
+    from teeverify.cli.parser import build_parser  # noqa: PLC0415
+
+    options = build_parser().parse_args(arguments)
+    return COMMANDS[options.command].run(options)
 
 
 if __name__ == "__main__":

@@ -110,6 +110,7 @@ def _table(report: Report, *, everything: bool) -> str:
     for title, groups in (
         ("the same signed answer", report.duplicates),
         ("DIFFERENT ANSWERS under one id or challenge of one signer", report.equivocations),
+        ("LEAKED KEY: one secret number for different texts (key.leaked)", report.leaked),
     ):
         for names in groups if everything else groups[:_SHOWN]:
             lines.append(f"  {title}: {printable(', '.join(names))}")

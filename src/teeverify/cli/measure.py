@@ -38,7 +38,12 @@ def add_measure(parser: argparse.ArgumentParser) -> None:
     snp.add_argument(
         "--vcpu-type", default="EPYC-v4", metavar="NAME", help=f"one of {', '.join(CPU_TYPES)}"
     )
-    snp.add_argument("--vmm", default="qemu", choices=[str(vmm) for vmm in Vmm])
+    snp.add_argument(
+        "--vmm",
+        default="qemu",
+        choices=[str(vmm) for vmm in Vmm],
+        help="what starts the VM; default: qemu",
+    )
     snp.add_argument(
         "--guest-features", default="0x1", metavar="HEX", help="SEV_FEATURES; 0x1 by default"
     )

@@ -18,17 +18,19 @@ _HARDWARE_WORKFLOW = ".github/workflows/build.yml"
 def add_release(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("bundle", metavar="BUNDLE", help="the Sigstore bundle of the release")
-    parser.add_argument("--repository", required=True, metavar="OWNER/NAME")
+    parser.add_argument(
+        "--repository", required=True, metavar="OWNER/NAME", help="where it must be built"
+    )
     parser.add_argument(
         "--workflow", required=True, metavar="F", help="for example .github/workflows/release.yml"
     )
-    parser.add_argument("--tag", required=True, metavar="TAG")
+    parser.add_argument("--tag", required=True, metavar="TAG", help="of the release")
     parser.add_argument(
         "--hardware",
         metavar="BUNDLE",
         help=f"for Intel's machines: the bundle of {_HARDWARE}, whose measurements they must have",
     )
-    parser.add_argument("--hardware-tag", metavar="TAG")
+    parser.add_argument("--hardware-tag", metavar="TAG", help="of that bundle's release")
     parser.add_argument(
         "--trusted-root", metavar="F", help="Sigstore's trusted root, if not the packaged one"
     )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from teeverify.enclave.metrics import Metrics
     from teeverify.enclave.store import SignatureStore
     from teeverify.enclave.tls import EnclaveTls
+    from teeverify.simulator.tee import SimulatedTee
 
 __all__ = ["add_serve", "serve"]
 
@@ -70,13 +71,6 @@ def _machine(options: argparse.Namespace) -> Tee:
     if options.nvidia_sdk is not None:
         gpus = SdkGpus(SdkDevices(options.nvidia_sdk, switches=options.switches))
     machine = find_machine(options.tee, gpus=gpus)
-    if machine.platform.startswith("azure"):
-        raise ConfigurationError(
-            "no dialect carries the evidence of Azure's virtual TPM yet",
-            id=_ID,
-            got=machine.platform,
-            hint="docs/hardware.md says how to write it to a file.",
-        )
     flat = [name for name in options.dialect if name in FLAT_DIALECTS]
     if flat and not machine.has_event_log:
         raise ConfigurationError(
@@ -169,20 +163,32 @@ def _application(  # noqa: PLR0913 -- its parts
     from teeverify.enclave.app import EnclaveApp  # noqa: PLC0415
     from teeverify.enclave.attestation import Attester  # noqa: PLC0415
     from teeverify.enclave.signing import Notary  # noqa: PLC0415
-    from teeverify.simulator.host import HOST_FAULTS, DishonestHost  # noqa: PLC0415
-
-    dialects = _dialects(options, backend, tee, tls)
-    attester = Attester(tee, metrics, rate=_positive(options, "attestation_rate"))
-    stack.callback(attester.close)
-    application: Application = EnclaveApp(
-        backend=backend,
-        dialects=dialects,
-        attester=attester,
-        notary=Notary(dialects, store, metrics),
-        metrics=metrics,
-        api_keys=_api_keys(options.api_key_file),
+    from teeverify.simulator.host import (  # noqa: PLC0415
+        HOST_FAULTS,
+        RESTART,
+        DishonestHost,
+        Restarted,
     )
-    if options.fault in HOST_FAULTS:
+
+    def process_on(machine: Tee) -> Application:
+        """One process, with keys of its own."""
+        dialects = _dialects(options, backend, machine, tls)
+        attester = Attester(machine, metrics, rate=_positive(options, "attestation_rate"))
+        stack.callback(attester.close)
+        return EnclaveApp(
+            backend=backend,
+            dialects=dialects,
+            attester=attester,
+            notary=Notary(dialects, store, metrics),
+            metrics=metrics,
+            api_keys=_api_keys(options.api_key_file),
+        )
+
+    application = process_on(tee)
+    if options.fault == RESTART:
+        other = cast("SimulatedTee", tee).with_other_code()
+        application = Restarted(application, process_on(other))
+    elif options.fault in HOST_FAULTS:
         application = DishonestHost(application, options.fault)
     return application
 

@@ -123,9 +123,10 @@ _OPTIONS = (
     ),
     _Option(
         name="dialect",
-        default=["dstack"],
+        default=["teeverify/1"],
         metavar="NAME",
-        help="dialect to speak: dstack, phala, near, teeverify/1; the first is the default",
+        help="dialect to speak: teeverify/1, or one of the field: dstack, phala, near; of several "
+        "the first where a client names none",
         many=True,
     ),
     _Option(

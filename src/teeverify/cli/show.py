@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
+from teeverify.appraisal import AttestationResult
 from teeverify.appraisal.evidence import Evidence
-from teeverify.cli.verify import verifier_of
+from teeverify.cli.faces import summary_of, width_of
+from teeverify.cli.flags import add_dialect, add_endorsements_path, add_policy, add_test_roots
+from teeverify.cli.verify import appraised, verifier_of
 from teeverify.client.sources import load_evidence
 from teeverify.clock import show_time
-from teeverify.errors import EXIT_POLICY, EXIT_SATISFIED, EXIT_UNDECIDED, EXIT_WRONG
-from teeverify.render import differences, printable, render_difference
-from teeverify.render.terminal import wrap
+from teeverify.errors import EXIT_SATISFIED, WORST_FIRST
+from teeverify.render import differences, printable, render_difference, wrap
 
-__all__ = ["add_diff", "diff", "show"]
+__all__ = ["add_diff", "add_show", "diff", "show"]
 
-_WORST_FIRST = (EXIT_WRONG, EXIT_UNDECIDED, EXIT_POLICY, EXIT_SATISFIED)
+
+def add_show(parser: argparse.ArgumentParser) -> None:
+    """Add the command's flags to its parser."""
+    parser.add_argument("source", metavar="SOURCE", help="a file or a recorded directory")
+    add_dialect(parser)
 
 
 def show(options: argparse.Namespace) -> int:
@@ -47,11 +54,11 @@ def _of_receipt(evidence: Evidence) -> list[str]:
 
 def add_diff(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags to its parser."""
-    parser.add_argument("one", metavar="A")
-    parser.add_argument("two", metavar="B")
-    parser.add_argument("--policy", default="genuine", metavar="genuine|strict|F.toml")
-    parser.add_argument("--endorsements", action="append", default=[], metavar="PATH")
-    parser.add_argument("--unsafe-test-roots", metavar="F")
+    parser.add_argument("one", metavar="A", help="a file or a recorded directory")
+    parser.add_argument("two", metavar="B", help="another")
+    add_policy(parser)
+    add_endorsements_path(parser)
+    add_test_roots(parser)
 
 
 def diff(options: argparse.Namespace) -> int:
@@ -59,13 +66,14 @@ def diff(options: argparse.Namespace) -> int:
 
     Raises:
         ConfigurationError: A source that is not there.
-        MalformedEvidence: A source that has no known form.
     """
     verifier = verifier_of(options)
-    results = [verifier.appraise(source) for source in (options.one, options.two)]
-    for sign, result in zip("-+", results, strict=True):
-        print("\n".join(wrap(f"{sign} {result.summary}")))
-    print()
-    print(render_difference(differences(*results), options.one, options.two))
-    codes = {result.exit_code for result in results}
-    return next(code for code in _WORST_FIRST if code in codes)
+    outcomes = [appraised(verifier, source) for source in (options.one, options.two)]
+    for sign, outcome in zip("-+", outcomes, strict=True):
+        print("\n".join(wrap(f"{sign} {summary_of(outcome)}", width_of(sys.stdout))))
+    results = [each for each in outcomes if isinstance(each, AttestationResult)]
+    if len(results) == len(outcomes):
+        print()
+        print(render_difference(differences(*results), options.one, options.two))
+    codes = {outcome.exit_code for outcome in outcomes}
+    return next(code for code in WORST_FIRST if code in codes)

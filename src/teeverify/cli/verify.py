@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
+import sys
+from typing import TYPE_CHECKING
 
 from teeverify.appraisal import AttestationResult
 from teeverify.audit import is_records
-from teeverify.cli.faces import error_dict, error_summary, print_result
+from teeverify.cli.faces import error_dict, print_result, summary_of, width_of
+from teeverify.cli.files import write_output
 from teeverify.cli.many import verify_many
 from teeverify.client import Verifier
 from teeverify.client.memory import EndpointMemory
@@ -17,22 +19,18 @@ from teeverify.client.receipt_maker import receipt_of_recording
 from teeverify.client.receipts import Receipt
 from teeverify.client.sources import is_url, read_bytes
 from teeverify.encoding.strict import MAX_JSON_BYTES
-from teeverify.errors import (
-    EXIT_POLICY,
-    EXIT_SATISFIED,
-    EXIT_UNDECIDED,
-    EXIT_WRONG,
-    ConfigurationError,
-    TeeVerifyError,
-)
+from teeverify.errors import WORST_FIRST, ConfigurationError, TeeVerifyError
 from teeverify.render import embedded_receipt, is_report, render_report, render_table
 from teeverify.render.ear import write_ear
 from teeverify.responses.receipt import SCHEMA
 from teeverify.roots import TimestampRoots, UnsafeTestRoots
 
-__all__ = ["verifier_of", "verify"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-_WORST_FIRST = (EXIT_WRONG, EXIT_UNDECIDED, EXIT_POLICY, EXIT_SATISFIED)
+    from teeverify.client.verifier import Arguments
+
+__all__ = ["appraised", "verifier_of", "verify"]
 
 
 def verifier_of(options: argparse.Namespace, *, accepts: bool = False) -> Verifier:
@@ -84,21 +82,9 @@ def verify(options: argparse.Namespace) -> int:
     if (options.html or options.ear) is not None and len(sources) > 1:
         raise ConfigurationError("--html and --ear are of one source", id="usage.arguments")
     verifier = verifier_of(options)
-    outcomes = [_one(verifier, source, options) for source in sources or [None]]
-    if len(outcomes) == 1:
-        _write_html(outcomes[0], sources, options)
-        _write_ear(outcomes[0], options)
-        _save(outcomes[0], sources, options)
-        return _print_one(outcomes[0], options)
-    return _print_many(sources, outcomes, options)
-
-
-def _one(
-    verifier: Verifier, source: str | None, options: argparse.Namespace
-) -> AttestationResult | TeeVerifyError:
-    """A result, or the error that kept the source from being read at all."""
-    try:
-        return verifier.appraise(
+    outcomes = [
+        appraised(
+            verifier,
             source,
             nonce=options.nonce,
             at=options.at,
@@ -110,6 +96,26 @@ def _one(
             dialect=options.dialect,
             allow_attested_later=options.allow_attested_later,
         )
+        for source in sources or [None]
+    ]
+    if len(outcomes) == 1:
+        _write_html(outcomes[0], sources, options)
+        _write_ear(outcomes[0], options)
+        _save(outcomes[0], sources, options)
+        return _print_one(outcomes[0], options)
+    return _print_many(sources, outcomes, options)
+
+
+def appraised(
+    verifier: Verifier, source: str | None, **arguments: Unpack[Arguments]
+) -> AttestationResult | TeeVerifyError:
+    """A result, or the error that kept the source from being read at all.
+
+    Raises:
+        ConfigurationError: A wrong argument, or a source that is not there.
+    """
+    try:
+        return verifier.appraise(source, **arguments)
     except ConfigurationError:
         raise
     except TeeVerifyError as error:
@@ -121,7 +127,7 @@ def _print_one(outcome: AttestationResult | TeeVerifyError, options: argparse.Na
         text = (
             json.dumps(error_dict(outcome, simulated=bool(options.unsafe_test_roots)), indent=2)
             if options.json
-            else error_summary(outcome)
+            else summary_of(outcome)
         )
         print(text)
         return outcome.exit_code
@@ -136,9 +142,8 @@ def _write_html(
     if options.html is None:
         return
     if isinstance(outcome, TeeVerifyError):
-        raise ConfigurationError(
-            "there is no result to report", id="usage.html", got=error_summary(outcome)[:200]
-        )
+        print("teeverify: there is no result, so no report is written", file=sys.stderr)
+        return
     receipt = _receipt(sources[0]) if sources and outcome.receipt is not None else None
     answer = None if options.answer is None else read_bytes(options.answer, what="answer")
     if answer is None and receipt is not None:
@@ -148,7 +153,7 @@ def _write_html(
         raise ConfigurationError(
             "the report would be too large to be verified again", id="usage.html"
         )
-    _write(options.html, text, id="usage.html")
+    write_output(options.html, text)
 
 
 def _write_ear(outcome: AttestationResult | TeeVerifyError, options: argparse.Namespace) -> None:
@@ -158,8 +163,9 @@ def _write_ear(outcome: AttestationResult | TeeVerifyError, options: argparse.Na
     if options.ear is None:
         return
     if isinstance(outcome, TeeVerifyError):
-        raise ConfigurationError("there is no result to state", id="usage.ear")
-    _write(options.ear, write_ear(outcome, options.ear_key).encode("ascii"), id="usage.ear")
+        print("teeverify: there is no result, so nothing is stated", file=sys.stderr)
+        return
+    write_output(options.ear, write_ear(outcome, options.ear_key).encode("ascii"))
 
 
 def _save(
@@ -187,16 +193,6 @@ def _save(
     receipt.save(options.save, include="bytes")
 
 
-def _write(path: str, data: bytes, *, id: str) -> None:
-    try:
-        Path(path).write_bytes(data)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "no path"
-        raise ConfigurationError(
-            f"the output cannot be written: {reason}", id=id, got=ascii(path)[:99]
-        ) from None
-
-
 def _receipt(source: str) -> bytes | None:
     """The receipt's own bytes, also out of a report."""
     raw = read_bytes(source, what="receipt")
@@ -210,7 +206,7 @@ def _print_many(
     options: argparse.Namespace,
 ) -> int:
     codes = {outcome.exit_code for outcome in outcomes}
-    worst = next(code for code in _WORST_FIRST if code in codes)
+    worst = next(code for code in WORST_FIRST if code in codes)
     if options.json:
         items = [
             {
@@ -226,8 +222,8 @@ def _print_many(
         print(json.dumps({"schema": "teeverify.results/1", "exit_code": worst, "results": items}))
         return worst
     rows = [
-        (source, o.exit_code, error_summary(o) if isinstance(o, TeeVerifyError) else o.summary)
-        for source, o in zip(sources, outcomes, strict=True)
+        (source, outcome.exit_code, summary_of(outcome))
+        for source, outcome in zip(sources, outcomes, strict=True)
     ]
-    print(render_table(rows))
+    print(render_table(rows, width=width_of(sys.stdout)))
     return worst

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 from teeverify.appraisal import AttestationResult, Finding
 from teeverify.appraisal.result import Claim
@@ -14,6 +14,7 @@ from teeverify.render.escape import printable
 from teeverify.render.words import FANCY, PLAIN, claim_state, ends, finding_state
 
 __all__ = [
+    "WIDTH",
     "render_check",
     "render_finding",
     "render_problem",
@@ -22,12 +23,19 @@ __all__ = [
     "wrap",
 ]
 
-_WIDTH = 100
+# Columns where nobody says how many there are, and the least for a text beside an indent.
+WIDTH = 100
+_LEAST = 24
+_INNER = " " * 12
 _COLOUR = {"good": "32", "asserted": "33", "warned": "33", "bad": "31", "none": "2"}
 
 
 def render_result(
-    result: AttestationResult, *, everything: bool = False, colour: bool = False
+    result: AttestationResult,
+    *,
+    everything: bool = False,
+    colour: bool = False,
+    width: int = WIDTH,
 ) -> str:
     """Draw a result.
 
@@ -35,33 +43,49 @@ def render_result(
         result: What to draw.
         everything: List every finding (``--all``).
         colour: Colours and symbols; otherwise plain ASCII signs.
+        width: Columns of the terminal.
     """
-    lines = [*wrap(result.summary), *_dates(result), ""]
+    lines = [*wrap(result.summary, width), *_dates(result, width), ""]
     focus = _focus(result)
     for name, claim in result.claims.items():
         if focus and name not in focus and not everything:
             continue
         findings = [f for f in result.findings if f.claim == name]
-        lines += _claim(claim, findings, colour=colour)
+        lines += _claim(claim, findings, colour=colour, width=width)
         shown = findings if everything else [f for f in findings if f.exit_code]
-        lines += _unique(_lines(shown, colour=colour))
-    lines += ["", _footer(result, focus, everything=everything)]
+        drawn = [render_finding(finding, colour=colour, width=width) for finding in shown]
+        lines += dict.fromkeys(drawn)
+    lines += ["", *wrap(_footer(result, focus, everything=everything), width)]
     return "\n".join(lines)
 
 
-def wrap(text: str) -> list[str]:
-    """Cut a text into lines of the terminal's width, with nothing in it that steers a terminal."""
-    return textwrap.wrap(printable(text), _WIDTH, break_long_words=False) or [""]
+def wrap(text: str, width: int = WIDTH, *, first: str = "", indent: str = "") -> list[str]:
+    """Cut a text into lines, with nothing in it that steers a terminal.
+
+    Args:
+        text: The text; any may be in it.
+        width: Columns of the terminal.
+        first: What stands before the first line.
+        indent: What stands before the others.
+    """
+    return textwrap.wrap(
+        printable(text),
+        max(width, len(indent) + _LEAST),
+        initial_indent=first,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [first]
 
 
-def _dates(result: AttestationResult) -> list[str]:
+def _dates(result: AttestationResult, width: int) -> list[str]:
     until = ""
     if result.satisfied and result.expires_at is not None and ends(result.expires_at):
         until = f", valid until {show_time(result.expires_at)}"
     policy = f"policy {printable(result.policy.name)} {result.policy.hash[:12]}"
-    lines = [f"As of {show_time(result.as_of)}{until}; {policy}."]
+    lines = wrap(f"As of {show_time(result.as_of)}{until}; {policy}.", width)
     if result.receipt is not None:
-        lines += wrap(result.receipt.sentence)
+        lines += wrap(result.receipt.sentence, width)
     return lines
 
 
@@ -78,38 +102,34 @@ def _sign(state: str, *, colour: bool) -> str:
     return f"\x1b[{_COLOUR[state]}m{FANCY[state]}\x1b[0m"
 
 
-def _claim(claim: Claim, findings: Sequence[Finding], *, colour: bool) -> list[str]:
+def _claim(claim: Claim, findings: Sequence[Finding], *, colour: bool, width: int) -> list[str]:
     sign = _sign(claim_state(claim, findings), colour=colour)
     head = f"  {sign} {claim.name:<13} {claim.outcome.value:<9} "
+    by = f" (by {claim.by})" if claim.by else ""
     indent = " " * (len("  OK ") + 24)
-    text = printable(claim.text)
-    by = f" (by {printable(claim.by)})" if claim.by else ""
-    wrapped = textwrap.wrap(text + by, _WIDTH - len(indent), break_long_words=False) or [""]
-    return [head + wrapped[0], *(indent + line for line in wrapped[1:])]
+    first, *others = wrap(claim.text + by, width, first=indent, indent=indent)
+    return [head + first[len(indent) :], *others]
 
 
-def _lines(findings: Iterable[Finding], *, colour: bool) -> Iterable[str]:
-    for finding in findings:
-        yield render_finding(finding, colour=colour)
+def render_finding(finding: Finding, *, colour: bool = False, width: int = WIDTH) -> str:
+    """Draw one finding, in one or a few lines.
 
-
-def _unique(lines: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(lines))
-
-
-def render_finding(finding: Finding, *, colour: bool = False) -> str:
-    """Draw one finding, in one or a few lines."""
-    state = finding_state(finding)
+    Args:
+        finding: What to draw.
+        colour: Colours and symbols; otherwise plain ASCII signs.
+        width: Columns of the terminal; what was found and wanted is not cut into lines.
+    """
     subject = f" [{printable(finding.subject)}]" if finding.subject else ""
-    sign = _sign(state, colour=colour)
-    known = f"{finding.outcome.value}, {finding.severity.value}"
-    lines = [f"       {sign} {finding.id}{subject} {known}"]
-    body = textwrap.wrap(printable(finding.message), _WIDTH - 12, break_long_words=False)
-    lines += [f"            {line}" for line in body]
-    facts = (("got", finding.got), ("want", finding.want), ("by", finding.by), ("do", finding.hint))
-    for name, value in facts:
+    sign = _sign(finding_state(finding), colour=colour)
+    lines = [
+        f"       {sign} {finding.id}{subject} {finding.outcome.value}, {finding.severity.value}",
+        *wrap(finding.message, width, first=_INNER, indent=_INNER),
+    ]
+    for name, value in (("got", finding.got), ("want", finding.want), ("by", finding.by)):
         if value is not None:
-            lines.append(f"            {name:<5}{printable(value, limit=160)}")
+            lines.append(f"{_INNER}{name:<5}{printable(value, limit=160)}")
+    if finding.hint is not None:
+        lines += wrap(finding.hint, width, first=f"{_INNER}do   ", indent=f"{_INNER}     ")
     return "\n".join(lines)
 
 
@@ -126,35 +146,45 @@ def _footer(result: AttestationResult, focus: set[str], *, everything: bool) -> 
     return f"{count}. --all lists them; {explain}"
 
 
-def render_table(rows: Sequence[tuple[str, int, str]]) -> str:
-    """Draw many verdicts: source, exit code, first sentence."""
-    width = max((len(name) for name, _, _ in rows), default=0)
+def render_table(rows: Sequence[tuple[str, int, str]], *, width: int = WIDTH) -> str:
+    """Draw many verdicts: source, exit code, first sentence.
+
+    Args:
+        rows: One for each source.
+        width: Columns of the terminal.
+    """
+    longest = max((len(name) for name, _, _ in rows), default=0)
     lines = []
     for name, code, summary in rows:
-        first, *rest = textwrap.wrap(printable(summary), _WIDTH - 6, break_long_words=False)
-        lines.append(f"{printable(name):<{width}}  {code}  {first}")
-        lines += [f"{'':<{width}}     {line}" for line in rest]
+        first, *others = wrap(summary, width - 6)
+        lines.append(f"{printable(name):<{longest}}  {code}  {first}")
+        lines += [f"{'':<{longest}}     {line}" for line in others]
     return "\n".join(lines)
 
 
-def render_problem(problem: Problem) -> str:
-    """Draw what an error means (``teeverify explain``)."""
-    return "\n".join(
-        [
-            problem.id,
-            *textwrap.wrap(f"  means       {problem.means}", _WIDTH, subsequent_indent=" " * 14),
-            *textwrap.wrap(f"  to do       {problem.fix}", _WIDTH, subsequent_indent=" " * 14),
-        ]
-    )
+def render_problem(problem: Problem, *, width: int = WIDTH) -> str:
+    """Draw what an error means (``teeverify explain``).
+
+    Args:
+        problem: What to draw.
+        width: Columns of the terminal.
+    """
+    return _entry(problem.id, {"means": problem.means, "to do": problem.fix}, width)
 
 
-def render_check(check: Check) -> str:
-    """Draw what a check is (``teeverify explain``)."""
-    return "\n".join(
-        [
-            check.id,
-            f"  belongs to  {check.claim}",
-            *textwrap.wrap(f"  proves      {check.proves}", _WIDTH, subsequent_indent=" " * 14),
-            *textwrap.wrap(f"  to do       {check.fix}", _WIDTH, subsequent_indent=" " * 14),
-        ]
-    )
+def render_check(check: Check, *, width: int = WIDTH) -> str:
+    """Draw what a check is (``teeverify explain``).
+
+    Args:
+        check: What to draw.
+        width: Columns of the terminal.
+    """
+    facts = {"belongs to": check.claim, "proves": check.proves, "to do": check.fix}
+    return _entry(check.id, facts, width)
+
+
+def _entry(title: str, facts: Mapping[str, str], width: int) -> str:
+    lines = [title]
+    for name, text in facts.items():
+        lines += wrap(text, width, first=f"  {name:<12}", indent=" " * 14)
+    return "\n".join(lines)
