@@ -49,10 +49,6 @@ _BASE = ("mr_td", "rtmr0", "rtmr1", "rtmr2")
 _LOADED = ("rtmr3", "mr_config_id", "compose_hash")
 
 
-# Of an AMD machine: the launch digest, and what a loader or a virtual TPM adds to it.
-_AMD = ("measurement", "host_data", *(f"pcr{number}" for number in range(24)))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """The measurements of one verified machine.
@@ -73,7 +69,7 @@ def complete_code(identities: Sequence[Identity]) -> CompleteCode:
     """What must be equal for two sets of machines to run the same code (policy.md).
 
     A register that also takes the machine's own name (RTMR3 of dstack's guests) counts only where
-    nothing else says what the measured loader loads.
+    nothing else says what the measured loader loads. A virtual TPM (Azure) measures that itself.
     """
     return frozenset(
         (one.role, *(f"{name} {one.registers[name]}" for name in _telling(one.registers)))
@@ -86,6 +82,9 @@ def _telling(registers: Mapping[str, str]) -> tuple[str, ...]:
     """The registers that identify a machine's code."""
     if "measurement" in registers:
         return tuple(sorted(registers))
+    quoted = sorted(name for name in registers if name.startswith("pcr"))
+    if quoted:
+        return (*_BASE, "rtmr3", "mr_config_id", *quoted)
     if registers.get("mr_config_id", "").strip("0"):
         return (*_BASE, "mr_config_id")
     hashes = tuple(name for name in ("compose_hash", "os_image_hash") if name in registers)
@@ -186,11 +185,13 @@ class ReferenceValues:
     def pin(cls, identities: Sequence[Identity], *, seen: str) -> ReferenceValues:
         """Take down what was seen, as what it is: an observation that nobody reviewed.
 
+        Of each machine it takes the registers of :func:`complete_code`, so that another machine
+        with the same code has the same.
+
         Args:
             identities: The machines of a result (``result.identities``).
             seen: The day, for the sentence that names it.
         """
-        names = (*_BASE, "rtmr3", "mr_config_id", *_AMD)
         return cls(
             entries=tuple(
                 CodeReference(
@@ -199,7 +200,7 @@ class ReferenceValues:
                     seen=seen,
                     role=identity.role,
                     registers={
-                        n: (identity.registers[n],) for n in names if n in identity.registers
+                        name: (identity.registers[name],) for name in _telling(identity.registers)
                     },
                 )
                 for identity in identities
