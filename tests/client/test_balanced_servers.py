@@ -98,7 +98,8 @@ class Balancer:
     def hang_up(self):
         """End the connections that there are, as balancers do with idle ones."""
         for near in list(self._open):
-            near.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):  # it may end by itself just now
+                near.shutdown(socket.SHUT_RDWR)
 
     def _accept(self):
         with contextlib.suppress(OSError):
