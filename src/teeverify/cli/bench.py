@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from teeverify.cli.bench_plan import API_KEY, config_of, plan_of
+from teeverify.cli.flags import add_policy, add_test_roots
 from teeverify.errors import EXIT_SATISFIED, EXIT_WRONG, ConfigurationError, TeeVerifyError
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
     attest.add_argument("url", metavar="URL", help="base URL, such as http://127.0.0.1:8000/v1")
     attest.add_argument("--model", default="default", metavar="M")
     attest.add_argument("--rounds", type=int, default=20, metavar="N", help="default: 20")
-    attest.add_argument("--policy", default="genuine", metavar="genuine|strict|F.toml")
-    attest.add_argument("--unsafe-test-roots", metavar="F", help="for a simulated endpoint")
+    add_policy(attest)
+    add_test_roots(attest)
     attest.add_argument("--json", action="store_true", help="print one JSON object")
     _add_up(
         verbs.add_parser(
@@ -127,8 +128,8 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="verify every answer of this target, and count the cost",
     )
-    what.add_argument("--policy", default="genuine", metavar="genuine|strict|F.toml")
-    what.add_argument("--unsafe-test-roots", metavar="F", help="for simulated targets")
+    add_policy(what)
+    add_test_roots(what)
     long = run.add_argument_group("how long")
     long.add_argument("--narrow", type=float, default=0.5, metavar="PERCENT", help="default: 0.5")
     long.add_argument("--budget", type=float, default=60.0, metavar="SECONDS", help="of a cell")

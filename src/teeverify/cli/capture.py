@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from teeverify.cli.flags import add_dialect
 from teeverify.client.recorder import record
 from teeverify.errors import EXIT_SATISFIED
 from teeverify.render import printable
@@ -16,7 +17,7 @@ def add_capture(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help="the endpoint's base URL: https://…/v1")
     parser.add_argument("folder", metavar="DIR", help="a directory that is new or empty")
     parser.add_argument("--model", metavar="M", help="the model to ask for")
-    parser.add_argument("--dialect", metavar="NAME", help="see 'teeverify providers'")
+    add_dialect(parser)
 
 
 def capture(options: argparse.Namespace) -> int:

@@ -56,7 +56,9 @@ def fetch_signature(
         timeout=timeout,
         authorization=exchange.authorization,
     )
-    for pause in (*_PAUSES, None):
+    pauses = iter(_PAUSES)
+    while True:
+        pause = next(pauses, None)
         try:
             got: Got = yield get
         except EndpointUnavailable as error:
@@ -71,7 +73,6 @@ def fetch_signature(
         yield wait(pause)
         # Another connection may lead to another machine, which has it.
         get = replace(get, last=True)
-    raise _no_signature(_NOT_FOUND)
 
 
 def _no_signature(status: int) -> SignatureUnavailable:
