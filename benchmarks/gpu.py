@@ -7,7 +7,10 @@ disk: the same command goes on where it stopped.
     python -m benchmarks.gpu --out DIR [--vllm-command 'vllm serve …'] [--saturated 64] [SHAPE …]
 
 Without a SHAPE: those that one GPU of 140 GB holds. More flags of ``teeverify bench run`` may
-follow ``--``, such as ``-- --budget 40 --total 8``.
+follow ``--``, such as ``-- --budget 40 --total 8``. Two GPUs, or two engines on one, take two
+commands with other shapes and the same DIR; which GPU and how much of it is vLLM's own business:
+
+    --vllm-command 'env CUDA_VISIBLE_DEVICES=1 vllm serve --gpu-memory-utilization 0.4'
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ def measure(shape: str, options: argparse.Namespace, gpu: str) -> int:
             "bench", "run", "--target", f"raw={pair.raw}", "--target", f"served={pair.served}",
             "--verify", "served", "--unsafe-test-roots", str(pair.roots),
             "--model-config", str(model / "config.json"), "--weights", "dummy",
+            "--engine", command,
             "--title", f"{NAMES.get(shape, shape)}, {gpu}",
             "--batch", "1", "--batch", str(options.saturated), "--out", str(out),
         ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from teeverify.bench.fake import Timing, fake_endpoint
+from teeverify.bench.fake import Timing, fake_endpoints
 from teeverify.bench.journal import Block
 from teeverify.bench.pool import open_pool
 from teeverify.bench.results import Result
@@ -58,8 +58,6 @@ def pool():
 @pytest.fixture(scope="module")
 def two_endpoints():
     """Their URLs; the second takes 1 ms longer to the first token and 0.1 ms longer a token."""
-    with (
-        fake_endpoint(Timing(first=0.005, step=0.002)) as base,
-        fake_endpoint(Timing(first=0.006, step=0.0021)) as other,
-    ):
-        yield base, other
+    timings = Timing(first=0.005, step=0.002), Timing(first=0.006, step=0.0021)
+    with fake_endpoints(*timings) as urls:
+        yield urls

@@ -41,6 +41,13 @@ def test_why_a_cell_ended_is_there_again(tmp_path, block):
     assert again.blocks == [block()]
 
 
+def test_each_run_has_a_seed_of_its_own_and_keeps_it(tmp_path):
+    """Equal prompts in a second run would be found in the engine's prefix cache."""
+    seeds = [Journal(tmp_path / f"{n}.jsonl", "plan").seed for n in range(2)]
+    assert seeds[0] != seeds[1]
+    assert Journal(tmp_path / "0.jsonl", "plan").seed == seeds[0]
+
+
 def test_another_plans_journal_is_refused(tmp_path):
     Journal(tmp_path / "blocks.jsonl", "plan")
     with pytest.raises(ConfigurationError, match="another plan"):

@@ -50,6 +50,7 @@ def test_every_answer_is_verified_and_a_changed_one_is_counted(server, target, p
     found = verifier(target, samples[:2])
     assert (found["verified"], found["refused"]) == (2.0, 0.0)
     assert found["p50_ms"] > 0
+    assert (found["cpu"], found["gpu"]) == (0.0, 0.0)  # test roots prove nothing
     changed = replace(samples[2], response=samples[2].response.replace(b"data: ", b"data:  ", 1))
     found = verifier(target, [changed, samples[3]])
     assert (found["verified"], found["refused"]) == (1.0, 1.0)
@@ -208,7 +209,8 @@ def test_bringing_up_what_cannot_start(tmp_path):
 
 def test_what_was_brought_up_ends_with_the_command(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    command = f"sh -c 'echo $$ > {tmp_path / 'pid'}; exec sleep 60' serve"
+    ready = f"echo $CUDA_VISIBLE_DEVICES > {tmp_path / 'gpu'}; echo $$ > {tmp_path / 'pid'}"
+    command = f"env CUDA_VISIBLE_DEVICES=1 sh -c '{ready}; exec sleep 60' serve"
     up = [sys.executable, "-m", "teeverify.cli.main", "bench", "up", str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen([*up, "--vllm-command", command], env=environment) as process:
@@ -221,3 +223,4 @@ def test_what_was_brought_up_ends_with_the_command(tmp_path):
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 130
     assert not Path(f"/proc/{int(engine)}").exists()
+    assert (tmp_path / "gpu").read_text() == "1\n"

@@ -48,8 +48,10 @@ def test_a_slow_minute_that_slows_both_is_no_overhead():
     ("interval", "words"),
     [
         ((0.02, 0.01, 0.03), "2.00% [1.00% to 3.00%]"),
-        ((0.002, -0.001, 0.005), "not distinguishable from 0 (±0.50%)"),
-        ((-0.002, -0.005, 0.001), "not distinguishable from 0 (±0.50%)"),
+        ((0.002, -0.001, 0.005), "not distinguishable from 0 (at most 0.50%)"),
+        ((-0.002, -0.005, 0.001), "not distinguishable from 0 (at most 0.30%)"),
+        ((0.0, -0.00001, 0.00001), "not distinguishable from 0 (at most 0.01%)"),
+        ((0.0, -0.011, 0.011), "not distinguishable from 0 (at most 1.10%)"),
         ((-0.02, -0.03, -0.01), "none: 2.00% better [1.00% to 3.00%]"),
         ((0.5, -9.0, 0.9), "not enough blocks to say"),
         ((1.5, 0.1, 9.0), "150.00% [10.00% to 900.00%]"),

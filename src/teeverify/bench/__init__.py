@@ -20,6 +20,7 @@ sure it is. ``teeverify bench run`` is its face.
 ``results``        a run's JSON
 ``overhead``       one result's overheads, and those of two that could not be interleaved
 ``notes``          what a reader must know first
+``conditions``     what results were measured on, side by side
 ``report``         Markdown, HTML, figures; the ``paper``'s tables beside
 ``attest``         what attestation, signing and verification cost by themselves
 ``up``             raw vLLM and the same vLLM behind the reference server

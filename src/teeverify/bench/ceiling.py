@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from teeverify.bench.fake import Timing, fake_endpoint
+from teeverify.bench.fake import Timing, fake_endpoints
 from teeverify.bench.load import Lane, Load, Target
 from teeverify.bench.metrics import measure
 from teeverify.bench.pool import Pool
@@ -23,7 +23,7 @@ def measure_ceiling(pool: Pool, batch: int) -> dict[str, float]:
     """
     count = max(2 * batch, 32)
     best: dict[str, float] = {}
-    with fake_endpoint(Timing()) as url:
+    with fake_endpoints(Timing()) as (url,):
         lane = Lane(
             target=Target(name="ceiling", url=url, model="none"), asks=[_ASK] * count, keep=False
         )

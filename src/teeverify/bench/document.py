@@ -10,10 +10,11 @@ __all__ = ["Figure", "Section", "Table"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table: a header and its rows, all text."""
+    """A table: a header and its rows, all text, and what it is of where its section has several."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,9 +38,12 @@ def describe_host() -> dict[str, object]:
     }
 
 
-def describe_model(config: dict[str, object], *, weights: str) -> dict[str, object]:
-    """The shape of a model, from its ``config.json``, and whether its weights are real."""
-    return {"weights": weights, **{key: config[key] for key in _SHAPE if key in config}}
+def describe_model(
+    config: dict[str, object], *, weights: str, engine: str = ""
+) -> dict[str, object]:
+    """The shape of a model, from its ``config.json``, whether its weights are real, its engine."""
+    shape = {key: config[key] for key in _SHAPE if key in config}
+    return {"weights": weights, **shape, **({"engine": engine} if engine else {})}
 
 
 def _cpu() -> tuple[str, frozenset[str]]:
@@ -102,14 +105,16 @@ def _gpus() -> dict[str, object]:
 
 
 def _cc_state() -> str:
-    """NVML's word on confidential computing: ``on``, ``off`` or why it does not say."""
+    """NVML's word on confidential computing: on, off or why it does not say."""
     import pynvml  # noqa: PLC0415 -- an extra
 
     try:
         state = pynvml.nvmlSystemGetConfComputeState()
     except (pynvml.NVMLError, AttributeError) as reason:
         return f"not said ({reason})"
-    return "on" if getattr(state, "ccFeature", 0) else "off"
+    if not getattr(state, "ccFeature", 0):
+        return "off"
+    return "on, in developer mode" if getattr(state, "devToolsMode", 0) else "on"
 
 
 def _text(value: str | bytes) -> str:

@@ -1,9 +1,10 @@
-"""An endpoint without an engine: streams tokens at known times.
+"""Endpoints without an engine: stream tokens at known times.
 
-With no delay it shows how much load the benchmark itself can make; with a known one, whether the
-benchmark finds it. Each token leaves at a time counted from the request's arrival, not from the
-last token, so that a late timer does not add up. Noise is a function of the time of day, so that
-endpoints on one machine have the same at the same moment, as two in front of one engine do.
+With no delay one shows how much load the benchmark itself can make; with a known one, whether the
+benchmark finds it. All are one process, since two differ by themselves: by where the system runs
+them, for as long as they run. Each token leaves at a time counted from the request's arrival, not
+from the last token, so that a late timer does not add up. Noise is a function of the time of day,
+so that endpoints have the same at the same moment, as two in front of one engine do.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ import json
 import multiprocessing
 import random
 import selectors
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-__all__ = ["Timing", "fake_endpoint"]
+__all__ = ["Timing", "fake_endpoints"]
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 _MODELS = b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"data": []}'
 _JOIN_SECONDS = 5
+# Timers are late by some hundredths of a millisecond, the later the longer they wait: this long
+# before its time a token is waited for without one.
+_TIMER_SECONDS = 0.0003
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,31 +55,42 @@ class Timing:
 
 
 @contextlib.contextmanager
-def fake_endpoint(timing: Timing) -> Iterator[str]:
-    """Run one in a process of its own; gives its base URL."""
+def fake_endpoints(*timings: Timing) -> Iterator[list[str]]:
+    """Run one a timing, all in one process; gives their base URLs."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_run, args=(theirs, timing), daemon=True)
+    process = context.Process(target=_run, args=(theirs, timings), daemon=True)
     process.start()
     theirs.close()
     try:
-        yield f"http://127.0.0.1:{ours.recv()}/v1"
+        yield [f"http://127.0.0.1:{port}/v1" for port in ours.recv()]
     finally:
         process.terminate()
         process.join(_JOIN_SECONDS)
         ours.close()
 
 
-def _run(pipe: Connection, timing: Timing) -> None:
+def _run(pipe: Connection, timings: Sequence[Timing]) -> None:
     # epoll and poll wait whole milliseconds; select waits microseconds, for up to 1,000 streams.
-    exact = timing != Timing()
+    exact = any(timing != Timing() for timing in timings)
     selector = selectors.SelectSelector() if exact else selectors.DefaultSelector()
     loop = asyncio.SelectorEventLoop(selector)
     with contextlib.suppress(KeyboardInterrupt):
-        loop.run_until_complete(_serve(pipe, timing))
+        loop.run_until_complete(_serve(pipe, timings))
 
 
-async def _serve(pipe: Connection, timing: Timing) -> None:
+async def _serve(pipe: Connection, timings: Sequence[Timing]) -> None:
+    servers = [
+        await asyncio.start_server(_handler(timing), "127.0.0.1", 0, limit=2**20)
+        for timing in timings
+    ]
+    pipe.send([server.sockets[0].getsockname()[1] for server in servers])
+    await asyncio.gather(*(server.serve_forever() for server in servers))
+
+
+def _handler(
+    timing: Timing,
+) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         gone = (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
         with contextlib.suppress(*gone):
@@ -83,9 +98,7 @@ async def _serve(pipe: Connection, timing: Timing) -> None:
                 await _answer(reader, writer, timing)
         writer.close()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, limit=2**20)
-    pipe.send(server.sockets[0].getsockname()[1])
-    await server.serve_forever()
+    return handle
 
 
 async def _answer(
@@ -104,8 +117,10 @@ async def _answer(
     writer.write(_HEAD)
     for number in range(count):
         due = arrived + first + number * timing.step
-        if (wait := due - loop.time()) > 0:
+        if (wait := due - _TIMER_SECONDS - loop.time()) > 0:
             await asyncio.sleep(wait)
+        while loop.time() < due:  # noqa: ASYNC110 -- an event would come by a timer
+            await asyncio.sleep(0)
         writer.write(_TOKEN)
         await writer.drain()
     writer.write(_last(len(request["messages"][0]["content"].split()), count))

@@ -19,17 +19,18 @@ _STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --line: #444; --accent: #7fa8d8; --quiet: #aaa }
   body { color: #e6e6e6; background: #161616 } }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; margin: 1rem 0; font-size: .85rem }
 .wide { overflow-x: auto }
 th, td { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line);
-  vertical-align: top; white-space: nowrap }
+  vertical-align: top }
 th { color: var(--quiet); font-weight: 600 }
 td { font-variant-numeric: tabular-nums }
 p { max-width: 52rem }
 svg { width: 100%; min-width: 40rem; max-width: 56rem; height: auto }
 svg text { fill: currentColor }
 h2 { margin-top: 2.5rem; border-bottom: 2px solid var(--accent) }
+h3 { margin: 1.5rem 0 0; font-size: 1rem }
 """
 _STRONG = re.compile(r"\*\*(.+?)\*\*")
 
@@ -70,7 +71,8 @@ def _table(table: Table) -> str:
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
         for row in table.rows
     )
+    title = f"<h3>{html.escape(table.title)}</h3>" if table.title else ""
     return (
-        f"<div class='wide'><table><thead><tr>{header}</tr></thead>"
+        f"{title}<div class='wide'><table><thead><tr>{header}</tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -57,6 +58,11 @@ class Block:
 class Journal:
     """The file of a run's blocks.
 
+    Attributes:
+        blocks: What was measured.
+        ended: Why each cell ended.
+        seed: Of the run's prompts and orders: drawn when the file is made, kept with it.
+
     Args:
         path: The file; made where there is none.
         digest: The plan's; a file of another plan is refused.
@@ -69,11 +75,12 @@ class Journal:
         self._path = path
         self.blocks: list[Block] = []
         self.ended: dict[str, str] = {}
+        self.seed = secrets.token_hex(8)
         if path.exists():
             self._load(digest)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._append({"plan": digest})
+            self._append({"plan": digest, "seed": self.seed})
 
     def add(self, block: Block) -> None:
         """Keep one block, on disk before anything else is measured."""
@@ -104,7 +111,7 @@ class Journal:
             ends = [record for record in others if "ended" in record]
             self.ended = {record["cell"]: record["ended"] for record in ends}
             self.blocks = [Block(**record) for record in others if "ended" not in record]
-            known = first["plan"]
+            known, self.seed = first["plan"], first.get("seed", self.seed)
         except (ValueError, TypeError, KeyError):
             raise ConfigurationError(
                 f"{self._path.name} is no journal of a benchmark", id="usage.bench"

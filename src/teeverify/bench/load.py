@@ -97,7 +97,8 @@ async def generate(
 ) -> list[list[Sample]]:
     """Send the requests and read the answers.
 
-    Nothing is parsed while answers arrive: pieces and their times are kept, and read afterwards.
+    Nothing is parsed while answers arrive, of any stream: pieces and their times are kept, and read
+    when all have ended.
     Connections are opened before the first request, so that no answer's time has that in it.
 
     Args:
@@ -114,11 +115,15 @@ async def generate(
             await stack.enter_async_context(_connected(lane, load, timeout)) for lane in lanes
         ]
         if len(senders) > 1:
-            return await _turns(senders, [lane.asks for lane in lanes], seed)
-        (sender,), asks = senders, lanes[0].asks
-        if load.rate is None:
-            return [await _closed(sender, asks, load.batch)]
-        return [await _open(sender, asks, load, seed)]
+            answers = await _turns(senders, [lane.asks for lane in lanes], seed)
+        elif load.rate is None:
+            answers = [await _closed(senders[0], lanes[0].asks, load.batch)]
+        else:
+            answers = [await _open(senders[0], lanes[0].asks, load, seed)]
+    return [
+        [answer.read(keep=lane.keep) for answer in each]
+        for lane, each in zip(lanes, answers, strict=True)
+    ]
 
 
 def order_of(count: int, number: int, seed: str) -> list[int]:
@@ -131,37 +136,60 @@ def order_of(count: int, number: int, seed: str) -> list[int]:
     return order if number % 2 == 0 else order[::-1]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What came back, and when, as it came."""
+
+    sent: float
+    ended: float
+    wanted: int
+    request: bytes
+    pieces: Sequence[tuple[float, bytes]]
+    error: str | None
+
+    def read(self, *, keep: bool) -> Sample:
+        """What it says: to be asked when nothing is measured any more."""
+        if self.error is not None:
+            return Sample(sent=self.sent, ended=self.ended, wanted=self.wanted, error=self.error)
+        sample = read_stream(self.pieces, sent=self.sent, ended=self.ended, wanted=self.wanted)
+        if not keep:
+            return sample
+        whole = b"".join(piece for _, piece in self.pieces)
+        return replace(sample, request=self.request, response=whole)
+
+
 async def _turns(
     senders: Sequence[_Sender], asks: Sequence[Sequence[Ask]], seed: str
-) -> list[list[Sample]]:
-    samples: list[list[Sample]] = [[] for _ in senders]
+) -> list[list[_Answer]]:
+    answers: list[list[_Answer]] = [[] for _ in senders]
     for number, turn in enumerate(zip(*asks, strict=True)):
         for lane in order_of(len(senders), number, seed):
-            samples[lane].append(await senders[lane].send(turn[lane]))
-    return samples
+            answers[lane].append(await senders[lane].send(turn[lane]))
+    return answers
 
 
-async def _closed(sender: _Sender, asks: Sequence[Ask], batch: int) -> list[Sample]:
+async def _closed(sender: _Sender, asks: Sequence[Ask], batch: int) -> list[_Answer]:
     waiting = iter(asks)
-    samples: list[Sample] = []
+    answers: list[_Answer] = []
 
     async def one() -> None:
         for ask in waiting:
-            samples.append(await sender.send(ask))  # noqa: PERF401 -- shared with the others
+            answers.append(await sender.send(ask))  # noqa: PERF401 -- shared with the others
 
     await asyncio.gather(*(one() for _ in range(min(batch, len(asks)))))
-    return samples
+    return answers
 
 
-async def _open(sender: _Sender, asks: Sequence[Ask], load: Load, seed: str) -> list[Sample]:
+async def _open(sender: _Sender, asks: Sequence[Ask], load: Load, seed: str) -> list[_Answer]:
     times = random.Random(seed)  # noqa: S311 -- no secret
     room = asyncio.Semaphore(load.batch)
     loop = asyncio.get_running_loop()
     at, rate = loop.time(), load.rate or 1.0
 
-    async def one(ask: Ask) -> Sample:
+    async def one(ask: Ask) -> _Answer:
+        due = time.perf_counter()  # an answer that waits for room is late, and says so
         async with room:
-            return await sender.send(ask)
+            return replace(await sender.send(ask), sent=due)
 
     tasks = []
     for ask in asks:
@@ -182,7 +210,7 @@ async def _connected(lane: Lane, load: Load, timeout: float) -> AsyncIterator[_S
         headers=lane.target.headers,
         auto_decompress=False,
     ) as session:
-        sender = _Sender(session, lane.target, keep=lane.keep)
+        sender = _Sender(session, lane.target)
         count = min(load.batch, len(lane.asks))
         await asyncio.gather(*(sender.open_connection() for _ in range(count)))
         yield sender
@@ -191,13 +219,12 @@ async def _connected(lane: Lane, load: Load, timeout: float) -> AsyncIterator[_S
 class _Sender:
     """Sends one request and keeps what comes back, and when."""
 
-    def __init__(self, session: aiohttp.ClientSession, target: Target, *, keep: bool) -> None:
+    def __init__(self, session: aiohttp.ClientSession, target: Target) -> None:
         import aiohttp  # noqa: PLC0415 -- an extra
 
         self._session = session
         self._base = target.url.rstrip("/")
         self._model = target.model
-        self._keep = keep
         self._connect = aiohttp.ClientTimeout(total=_CONNECT_SECONDS)
         self._errors = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 
@@ -209,7 +236,7 @@ class _Sender:
             ) as response:
                 await response.read()
 
-    async def send(self, ask: Ask) -> Sample:
+    async def send(self, ask: Ask) -> _Answer:
         body = ask.body(self._model)
         sent = time.perf_counter()
         pieces: list[tuple[float, bytes]] = []
@@ -217,13 +244,14 @@ class _Sender:
             why = await self._receive(body, pieces)
         except self._errors as error:
             why = type(error).__name__
-        if why is not None:
-            ended = time.perf_counter()
-            return Sample(sent=sent, ended=ended, wanted=ask.output_tokens, error=why)
-        sample = read_stream(pieces, sent=sent, ended=pieces[-1][0], wanted=ask.output_tokens)
-        if not self._keep:
-            return sample
-        return replace(sample, request=body, response=b"".join(piece for _, piece in pieces))
+        return _Answer(
+            sent=sent,
+            ended=pieces[-1][0] if why is None else time.perf_counter(),
+            wanted=ask.output_tokens,
+            request=body,
+            pieces=pieces,
+            error=why,
+        )
 
     async def _receive(self, body: bytes, pieces: list[tuple[float, bytes]]) -> str | None:
         size = 0

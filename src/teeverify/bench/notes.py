@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -19,7 +20,7 @@ def notes_on(result: Result) -> Iterator[str]:
         answers = sum(block.answers for block in blocks)
         attestation = result.targets[name].get("attestation")
         if isinstance(attestation, Mapping):
-            yield f"{name} was attested. {attestation.get('summary')}"
+            yield f"{name} was attested. {_attested(attestation)}"
         if verified := [block.verified for block in blocks if block.verified]:
             yield f"{name}: {_verified(verified, answers)}"
         if failed := sum(sum(block.failed.values()) for block in blocks):
@@ -32,6 +33,12 @@ def notes_on(result: Result) -> Iterator[str]:
             )
         if any(block.counted == "events" for block in blocks):
             yield f"{name} does not count tokens: an event is taken for one, which may be several."
+
+
+def _attested(attestation: Mapping[str, object]) -> str:
+    if attestation.get("simulated"):
+        return "SIMULATED: its evidence leads to test roots, and proves nothing about any hardware."
+    return str(attestation.get("summary"))
 
 
 def _verified(costs: Sequence[Mapping[str, float]], answers: int) -> str:
@@ -65,7 +72,8 @@ def _ceiling_notes(result: Result) -> Iterator[str]:
     if events:
         used = most / events
         line = (
-            f"The benchmark itself reads {events:,.0f} events/s at {result.ceiling['batch']:.0f} "
-            f"streams from an endpoint without an engine; at most {used:.0%} of that was used."
+            f"The benchmark itself reads {events:,.0f} events/s from an endpoint without an engine "
+            f"(batch {result.ceiling['batch']:.0f}); at most {math.ceil(100 * used)} % of that was "
+            "used."
         )
         yield line if used < 0.5 else f"{line} **It may have limited the load.**"  # noqa: PLR2004

@@ -166,8 +166,8 @@ def say_overhead(overhead: Interval) -> str:
     if not math.isfinite(overhead.half) or (overhead.half > 1 and not overhead.clear):
         return "not enough blocks to say"
     if not overhead.clear:
-        most = max(abs(overhead.low), abs(overhead.high))
-        return f"not distinguishable from 0 (±{most:.2%})"
+        most = math.ceil(round(1e4 * overhead.most, 6)) / 1e4  # never rounded down, never to 0
+        return f"not distinguishable from 0 (at most {most:.2%})"
     if overhead.high < 0:
         return f"none: {-overhead.middle:.2%} better [{-overhead.high:.2%} to {-overhead.low:.2%}]"
     return f"{overhead.middle:.2%} [{overhead.low:.2%} to {overhead.high:.2%}]"

@@ -8,9 +8,12 @@ of a whole answer, not the latency between two tokens, and is called so here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["LENGTHS", "THROUGHPUT", "Published"]
+from teeverify.bench.results import Result
+
+__all__ = ["LENGTHS", "THROUGHPUT", "Published", "comparable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +85,30 @@ LENGTHS = tuple(
     )
     for length, (on, off) in zip(("short", "medium", "long"), pairs, strict=True)
 )
+
+# By layers and hidden size.
+_MODELS = {
+    (32, 4096): "Llama-3.1-8B",
+    (40, 5120): "Phi-3-14B-128k",
+    (80, 8192): "Llama-3.1-70B",
+}
+
+
+def comparable(result: Result, cell: str) -> Iterator[tuple[str, Published]]:
+    """The paper's figures that a cell's can be set beside, each with our metric's id.
+
+    Of the same GPU family and model shape: TPS of a length class at batch 1; TPS and TTFT of
+    ShareGPT's lengths at batch 1. QPS in the paper is the best of batches that it does not name.
+    """
+    shape = (result.model.get("num_hidden_layers"), result.model.get("hidden_size"))
+    model = next((name for known, name in _MODELS.items() if known == shape), None)
+    workload, _, load = cell.rpartition(", ")
+    if load != "batch 1":
+        return
+    names = {f"TPS, {workload}": "tps"}
+    if workload == "sharegpt":
+        names |= {"TPS": "tps", "TTFT (s)": "ttft"}
+    gpus = str(result.host.get("gpus"))
+    for each in (*THROUGHPUT, *LENGTHS):
+        if each.gpu in gpus and each.model == model and each.what in names:
+            yield names[each.what], each

@@ -56,7 +56,8 @@ class Plan:
         min_blocks: Blocks of each target that a cell has at least.
         timeout: Seconds for one answer.
         verify: Names of the targets whose every answer is verified.
-        seed: Settles prompts and order.
+        seed: Settles prompts and order. Equal prompts in two runs would find an engine's prefix
+            cache full of them.
     """
 
     targets: tuple[Target, ...]
@@ -96,8 +97,12 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """What makes two runs the same experiment: an interrupted one goes on only with itself."""
-        return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
+        """What makes two runs the same experiment: an interrupted one goes on only with itself.
+
+        The seed is not of it: each run has its own, which its journal keeps.
+        """
+        known = {key: value for key, value in self.describe().items() if key != "seed"}
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
     def describe(self) -> dict[str, object]:
         """The plan in a result's JSON; without keys of anybody's.

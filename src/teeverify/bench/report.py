@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from teeverify.bench.conditions import conditions, differences, gpu_of
 from teeverify.bench.document import Figure, Section, Table
 from teeverify.bench.journal import BUDGET, NARROW, TIME, Block
 from teeverify.bench.metrics import METRICS
-from teeverify.bench.notes import notes_on
 from teeverify.bench.overhead import (
     Comparison,
     compare_cell,
@@ -16,7 +16,7 @@ from teeverify.bench.overhead import (
     say_comparison,
     summarize,
 )
-from teeverify.bench.paper import LENGTHS, THROUGHPUT, Published
+from teeverify.bench.paper import LENGTHS, THROUGHPUT, Published, comparable
 from teeverify.bench.results import Result
 from teeverify.bench.statistics import Interval
 from teeverify.errors import ConfigurationError
@@ -24,12 +24,14 @@ from teeverify.errors import ConfigurationError
 __all__ = ["compose", "render_comparison", "render_markdown", "render_report"]
 
 _INTERVALS = (
-    "Intervals hold the true value in at least 95 of 100 repetitions; they are computed at 99 %, "
-    "because a run stops when its interval is narrow enough."
+    "Intervals are to hold the true value in at least 95 of 100 repetitions, each for itself: of "
+    "many rows some miss it. They are computed at 99 %, because a run stops when its interval is "
+    "narrow enough."
 )
 _OVERHEAD = (
-    "Against the first target, in paired blocks. Of rates: how much less; of times: how much more. "
-    "The last three columns are the toll in milliseconds: TPOT, TTFT, latency."
+    "Overhead is against the first target, in paired blocks. Of rates: how much less; of times: "
+    "how much more. Beside it is the toll: of TPOT, TTFT and latency. “At most” is said "
+    "where the interval holds 0: this is not a finding of 0, but of no more than so much."
 )
 _TURNS = (
     "At batch 1 the targets took turns, request by request: TTFT and latency are compared within "
@@ -38,13 +40,21 @@ _TURNS = (
 _ENDED = {NARROW: "narrow enough", BUDGET: "budget spent", TIME: "time was up"}
 _NOT_INTERLEAVED = (
     "The two were measured one after the other, not in turn: what differs between two starts of a "
-    "machine (clocks, memory, temperature) is in the difference and not in the interval. Repeat "
-    "each side after a reboot to learn how much that is."
+    "machine (clocks, memory, temperature) is in the difference and not in the interval. The "
+    "interval is of the blocks' spread within each run (Welch, 99 %), and promises nothing of "
+    "another pair of runs. Repeat each side after a reboot to learn how much they differ."
 )
 _PAPER = (
     "arXiv 2409.03992 v4, vLLM 0.5.4, Llama-3.1-70B in 4 bits, real weights, ShareGPT prompts, one "
     "run a cell and no intervals. Its column “ITL (s)” is the decode time of a whole answer (it "
     "times TPS gives 206 to 251 tokens), and is called so here."
+)
+_BESIDE = (
+    "The paper's figures for the same GPU family, model shape, length class and load; TTFT in "
+    "milliseconds. Engine, driver, weights and lengths within a class differ, so this places a "
+    "baseline and is no overhead. The paper's overheads are of confidential computing: only "
+    "“bench compare” of a run with it off and one with it on is to be set beside them, never the "
+    "overhead of a server."
 )
 _HEADLINES = ("tps", "qps", "ttft", "e2e")
 _NAMES = {metric.id: metric.name for metric in METRICS}
@@ -57,22 +67,22 @@ def render_report(results: Sequence[Result]) -> str:
 
 def compose(results: Sequence[Result]) -> list[Section]:
     """The report's sections."""
-    many = len(results) > 1
-    title = "What verification costs" if many else results[0].title
-    sections = [Section(title=title, text=[_opening(result) for result in results])]
-    sections.append(_overheads(results))
+    by_gpu: dict[str, list[Result]] = {}
     for result in results:
-        of = f", {result.title}" if many else ""
-        sections.append(_figures(result, f"Figures{of}"))
-        sections.append(_conditions(result, f"What it ran on{of}"))
-    sections.append(_published())
-    sections.append(
-        Section(
-            title="Formulas",
-            text=[f"**{m.name}** ({m.unit}): {m.formula}." for m in METRICS] + [_INTERVALS],
-        )
-    )
-    return sections
+        by_gpu.setdefault(gpu_of(result), []).append(result)
+    title = "What verification costs" if len(results) > 1 else results[0].title
+    in_turns = any(block.turns for result in results for block in result.blocks)
+    how = [_OVERHEAD, *([_TURNS] if in_turns else []), _INTERVALS]
+    formulas = [f"**{m.name}** ({m.unit}): {m.formula}." for m in METRICS]
+    return [
+        Section(title=title, text=[*_opening(results), *how]),
+        *(_overheads(alike, gpu if len(by_gpu) > 1 else "") for gpu, alike in by_gpu.items()),
+        _figures(results),
+        *_beside(results),
+        conditions(results),
+        _published(),
+        Section(title="Formulas", text=formulas),
+    ]
 
 
 def render_comparison(base: Result, other: Result, target: str | None) -> str:
@@ -97,9 +107,10 @@ def render_comparison(base: Result, other: Result, target: str | None) -> str:
     text = [
         f"Baseline: {base.title} ({base.tee}). Against it: {other.title} ({other.tee}).",
         _NOT_INTERLEAVED,
-        _INTERVALS,
     ]
     tables = [Table(header=["cell", "metric", "overhead"], rows=rows)]
+    if (differ := differences(base, other)) is not None:
+        tables.append(differ)
     title = f"Not interleaved: {name} of two runs"
     return render_markdown([Section(title=title, text=text, tables=tables)])
 
@@ -112,6 +123,7 @@ def render_markdown(sections: Sequence[Section]) -> str:
         for paragraph in section.text:
             lines += [paragraph, ""]
         for table in section.tables:
+            lines += [f"### {table.title}", ""] * bool(table.title)
             lines += ["| " + " | ".join(table.header) + " |", "| --- " * len(table.header) + "|"]
             lines += ["| " + " | ".join(row) + " |" for row in table.rows]
             lines.append("")
@@ -132,14 +144,18 @@ def _common_target(base: Result, other: Result, target: str | None) -> str:
     return names[0]
 
 
-def _opening(result: Result) -> str:
-    base, *others = result.names
-    about = f"{' and '.join(others)} against {base}" if others else base
-    weights = result.model.get("weights", "unknown")
-    return f"**{result.title}**: {about}; {result.tee}; weights: {weights}."
+def _opening(results: Sequence[Result]) -> list[str]:
+    """What each run is, runs of which the same is to be said together."""
+    said: dict[str, list[str]] = {}
+    for result in results:
+        base, *others = result.names
+        about = f"{' and '.join(others)} against {base}" if others else base
+        weights = result.model.get("weights", "unknown")
+        said.setdefault(f"{about}; {result.tee}; weights: {weights}.", []).append(result.title)
+    return [f"**{'; '.join(titles)}**: {about}" for about, titles in said.items()]
 
 
-def _overheads(results: Sequence[Result]) -> Section:
+def _overheads(results: Sequence[Result], gpu: str) -> Section:
     rows, figures = [], []
     for metric in _HEADLINES:
         groups: list[str] = []
@@ -157,12 +173,10 @@ def _overheads(results: Sequence[Result]) -> Section:
             figures.append(Figure(title=title, unit=unit, groups=groups, series=dict(series)))
     for result in results:
         rows += list(_overhead_rows(result, with_title=len(results) > 1))
-    in_turns = any(block.turns for result in results for block in result.blocks)
-    header = ["cell", "target", "metric", "overhead", "blocks"]
-    header += ["a token", "first token", "a request"]
+    header = ["run"] * (len(results) > 1) + ["cell", "target", "metric", "overhead", "blocks"]
+    header += ["a token (ms)", "first token (ms)", "a request (ms)"]
     return Section(
-        title="Overhead",
-        text=[_OVERHEAD, *([_TURNS] if in_turns else []), _INTERVALS],
+        title=f"Overhead, {gpu}" if gpu else "Overhead",
         tables=[Table(header=header, rows=rows)] if rows else [],
         figures=figures,
     )
@@ -191,40 +205,47 @@ def _overhead_rows(result: Result, *, with_title: bool) -> Iterator[list[str]]:
             if headline is None:
                 continue
             tolls = [_toll(found.get(metric)) for metric in ("tpot", "ttft", "e2e")]
-            label = f"{result.title}, {cell}" if with_title else cell
             blocks = f"{headline.blocks}"
             if result.ended is not None:
                 blocks += f", {_ENDED.get(result.ended.get(cell, ''), 'not finished')}"
             said = say_comparison(headline)
-            yield [label, name, headline.metric.name, said, blocks, *tolls]
+            run = [result.title] if with_title else []
+            yield [*run, cell, name, headline.metric.name, said, blocks, *tolls]
 
 
 def _toll(each: Comparison | None) -> str:
     if each is None or each.unlike or each.toll is None or not math.isfinite(each.toll.half):
         return "-"
     if not each.toll.clear:
-        return f"0 ± {max(abs(each.toll.low), abs(each.toll.high)):.3g} ms"
+        return f"at most {_ms(each.toll.most)}"
+    middle, *bounds = map(_ms, map(abs, (each.toll.middle, each.toll.low, each.toll.high)))
     if each.toll.high < 0:
-        low, middle, high = -each.toll.high, -each.toll.middle, -each.toll.low
-        return f"none: {middle:.3g} [{low:.3g} to {high:.3g}] ms less"
-    return f"{each.toll.middle:.3g} [{each.toll.low:.3g} to {each.toll.high:.3g}] ms"
+        return f"none: {middle} [{bounds[1]} to {bounds[0]}] less"
+    return f"{middle} [{bounds[0]} to {bounds[1]}]"
 
 
-def _figures(result: Result, title: str) -> Section:
-    rows, series = [], {}
-    for name in result.names:
-        series[name] = [_value(result.of(cell), name, "ttft") for cell in result.cells]
-    for cell in result.cells:
-        for name in result.names:
-            known = {row.metric.id: row.value for row in summarize(result.of(cell), name)}
-            rows.append([cell, name, *(_plain(known.get(metric.id)) for metric in METRICS)])
-    names = [f"{metric.name} ({metric.unit})" for metric in METRICS]
-    figure = Figure(title="Time to first token", unit="ms", groups=result.cells, series=series)
-    return Section(
-        title=title,
-        tables=[Table(header=["cell", "target", *names], rows=rows)],
-        figures=[figure],
-    )
+def _ms(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"  # noqa: PLR2004 -- 1e+03
+
+
+def _figures(results: Sequence[Result]) -> Section:
+    tables, figures = [], []
+    header = ["cell", "target", *(f"{metric.name} ({metric.unit})" for metric in METRICS)]
+    for result in results:
+        rows = []
+        for cell in result.cells:
+            for name in result.names:
+                known = {row.metric.id: row.value for row in summarize(result.of(cell), name)}
+                rows.append([cell, name, *(_plain(known.get(metric.id)) for metric in METRICS)])
+        of = result.title if len(results) > 1 else ""
+        tables.append(Table(header=header, rows=rows, title=of))
+        title = f"Time to first token{', ' * bool(of)}{of}"
+        series = {
+            name: [_value(result.of(cell), name, "ttft") for cell in result.cells]
+            for name in result.names
+        }
+        figures.append(Figure(title=title, unit="ms", groups=result.cells, series=series))
+    return Section(title="Figures", tables=tables, figures=figures)
 
 
 def _value(blocks: Sequence[Block], name: str, metric: str) -> tuple[float, float, float] | None:
@@ -249,34 +270,26 @@ def _percent(interval: Interval) -> tuple[float, float, float] | None:
     return 100 * interval.middle, 100 * interval.low, 100 * interval.high
 
 
-def _conditions(result: Result, title: str) -> Section:
-    host = [[key, _show(value)] for key, value in result.host.items()]
-    model = [[key, _show(value)] for key, value in result.model.items()]
-    targets = [
-        [name, key, _show(value)]
-        for name, about in result.targets.items()
-        for key, value in about.items()
-        if key != "attestation"  # is in the text
-    ]
-    return Section(
-        title=title,
-        text=[*notes_on(result)],
-        tables=[
-            Table(header=["host", ""], rows=host),
-            Table(header=["model", ""], rows=model),
-            Table(header=["target", "", ""], rows=targets),
-        ],
-    )
-
-
-def _show(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_show(each)}" for key, each in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(_show(each) for each in value) or "none"
-    if value is None:
-        return "not said"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _beside(results: Sequence[Result]) -> list[Section]:
+    """The paper's figures that a run's own can be compared with, in one table."""
+    rows = []
+    for result in results:
+        base = result.names[0]
+        for cell in result.cells:
+            known = {row.metric.id: row.value for row in summarize(result.of(cell), base)}
+            for metric, each in comparable(result, cell):
+                if metric not in known:
+                    continue
+                scale = 1e3 if each.what.endswith("(s)") else 1.0
+                paper = [f"{scale * figure:.4g}" for figure in (each.off, each.on)]
+                rows.append(
+                    [result.title, cell, base, _NAMES[metric], _plain(known[metric]), *paper]
+                )
+    if not rows:
+        return []
+    header = ["run", "cell", "target", "metric", "measured", "paper, TEE off", "paper, TEE on"]
+    text = [_BESIDE]
+    return [Section(title="Beside the paper", text=text, tables=[Table(header=header, rows=rows)])]
 
 
 def _published() -> Section:

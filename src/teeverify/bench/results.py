@@ -93,14 +93,24 @@ class Result:
             and bool(attestation.get("cpu"))
             and bool(answers)
             and all(cost is not None and cost.get("refused") == 0 for cost in answers)
+            and self._all_proven(name, "cpu")
         )
+
+    def _all_proven(self, name: str, part: str) -> bool:
+        """Whether each block's answers were verified under evidence that proves this part.
+
+        A run that goes on attests anew: no part's evidence speaks for another part's blocks.
+        """
+        costs = [block.verified or {} for block in self.blocks if block.target == name]
+        return all(cost.get(part) == 1 for cost in costs)
 
     def _parts(self, name: str) -> str:
         """What the evidence of a target that is proven is about."""
         attestation = self.targets[name]["attestation"]
         if not isinstance(attestation, Mapping):
             raise TypeError
-        return f"{attestation['cpu']}; {attestation.get('gpu') or 'no GPU is proven'}"
+        gpu = attestation.get("gpu") if self._all_proven(name, "gpu") else None
+        return f"{attestation['cpu']}; {gpu or 'no GPU is proven'}"
 
 
 def write_result(result: Result, path: Path) -> None:

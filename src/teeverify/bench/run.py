@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from teeverify.bench.journal import BUDGET, NARROW, TIME, Block, Journal
 from teeverify.bench.load import Lane, Load, Target, order_of
 from teeverify.bench.metrics import compare_turns, measure
-from teeverify.bench.overhead import compare_cell
+from teeverify.bench.overhead import compare_cell, summarize
 from teeverify.bench.plan import Cell, Plan
 from teeverify.bench.pool import Pool
 from teeverify.bench.sample import Sample
@@ -136,14 +136,14 @@ def _run_cell(bench: _Bench, cell: Cell, number: int, title: str) -> str:
     plan, journal, started = bench.plan, bench.journal, time.monotonic()
     share = bench.left / (len(plan.cells) - number)
     count, lasts = _warm_up(bench, cell)
-    pair = len(journal.of(cell.id)) // len(plan.targets)
+    pair = 1 + max((block.pair for block in journal.of(cell.id)), default=-1)
     while True:
         spent = time.monotonic() - started
         why = _why_done(bench, cell, spent=spent, share=share, lasts=lasts)
         if why is not None:
             return why
         for block in _measure_pair(bench, cell, pair, count):
-            journal.add(block)  # after all are there: half a pair could not be gone on with
+            journal.add(block)  # after all are there: half a pair is compared with nothing
         lasts = time.monotonic() - started - spent
         state = _state(plan, cell, journal.of(cell.id))
         bench.say(f"{title}: block {pair + 1}, {state}")
@@ -293,10 +293,14 @@ def _ask(bench: _Bench, lanes: Sequence[Lane], load: Load, seed: str) -> list[_A
 
 
 def _widest(plan: Plan, cell: Cell, blocks: Sequence[Block]) -> float | None:
-    """Half the widest interval of the headline's overhead; ``None`` where there is none yet."""
+    """Half the widest interval of the headline's overhead; ``None`` where there is none yet.
+
+    Of one target alone: of the headline itself, as a share of it.
+    """
     base, *others = (target.name for target in plan.targets)
     if not others:
-        return 0.0
+        alone = [row.value for row in summarize(blocks, base) if row.metric.id == cell.headline]
+        return alone[0].half / alone[0].middle if alone else None
     halves = [
         each.overhead.half
         for other in others

@@ -69,7 +69,10 @@ class AnswerVerifier:
         }
 
     def __call__(self, target: Target, samples: Sequence[Sample]) -> dict[str, float]:
-        """Verify every answer; what is refused is counted, and kept in ``refused``."""
+        """Verify every answer; what is refused is counted, and kept in ``refused``.
+
+        ``cpu`` and ``gpu`` are 1 where the evidence behind it proves one by the vendors' roots.
+        """
         session = self._sessions[target.name]
 
         def one(sample: Sample) -> float | None:
@@ -88,6 +91,10 @@ class AnswerVerifier:
             costs = [cost for cost in threads.map(one, samples) if cost is not None]
         wall = time.perf_counter() - started
         found = {"verified": float(len(costs)), "refused": float(len(samples) - len(costs))}
+        genuine = session.result.roots_kind == "embedded"
+        for part in ("cpu", "gpu"):
+            proven = genuine and _proven(session.result.claims[part]) is not None
+            found[part] = float(proven)
         if costs:
             found |= {"wall_ms_each": 1e3 * wall / len(samples), "p50_ms": quantile(costs, 0.5)}
         return found

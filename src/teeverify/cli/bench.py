@@ -7,11 +7,12 @@ import contextlib
 import importlib.util
 import json
 import os
+import shlex
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,8 @@ def _add_up(up: argparse.ArgumentParser) -> None:
         "--vllm-command",
         default="vllm serve",
         metavar="CMD",
-        help="what starts vLLM, with its own flags; default: 'vllm serve'",
+        help="what starts vLLM, with its own flags, such as 'env CUDA_VISIBLE_DEVICES=1 vllm serve "
+        "--gpu-memory-utilization 0.4'; default: 'vllm serve'",
     )
     up.add_argument(
         "--timeout", type=float, default=900.0, metavar="SECONDS", help="for vLLM to start"
@@ -146,6 +148,9 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     about = run.add_argument_group("what the result says of the model")
     about.add_argument("--title", default="", help="the report's title")
     about.add_argument("--model-config", metavar="F", help="the model's config.json")
+    about.add_argument(
+        "--engine", default="", metavar="CMD", help="how the engine was started, for the record"
+    )
     about.add_argument("--weights", choices=("real", "dummy", "unknown"), default="unknown")
     run.add_argument("--out", required=True, metavar="DIR", help="where to")
 
@@ -171,8 +176,11 @@ def _run(options: argparse.Namespace) -> int:
 
     plan = plan_of(options)
     out = Path(options.out)
-    model = describe_model(config_of(options.model_config), weights=options.weights)
+    model = describe_model(
+        config_of(options.model_config), weights=options.weights, engine=options.engine
+    )
     journal = Journal(out / "blocks.jsonl", plan.digest)
+    plan = replace(plan, seed=journal.seed)
     roots = options.unsafe_test_roots
     verifier = AnswerVerifier(options.policy, UnsafeTestRoots.load(roots) if roots else None)
     targets = _describe_targets(plan, verifier)
@@ -317,6 +325,7 @@ def _up(options: argparse.Namespace) -> int:
         print(
             f"teeverify bench run --target raw={pair.raw} --target served={pair.served} "
             f"--verify served --unsafe-test-roots {pair.roots} --model-config {config} "
+            f"--engine {shlex.quote(options.vllm_command)} "
             f"{'--weights dummy ' if 'dummy' in options.vllm_command else ''}--out bench",
             flush=True,
         )
