@@ -21,11 +21,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks.peers import milliseconds, print_peers_report
-from teeverify.client.clients import Wishes
-from teeverify.client.core import SessionCore
-from teeverify.client.fetch import Get, Got
-from teeverify.client.gate import Gate
-from teeverify.client.steps import Blocking, Either
+from teeverify.client.network.fetch import Get, Got
+from teeverify.client.network.steps import Blocking, Either
+from teeverify.client.session.core import SessionCore
+from teeverify.client.transports.gate import Gate
+from teeverify.client.transports.wishes import Wishes
 from teeverify.roots import UnsafeTestRoots
 from teeverify.simulator.keys import SimulatedKey
 from teeverify.simulator.tee import SimulatedTee

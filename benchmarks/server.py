@@ -3,7 +3,8 @@
     python -m benchmarks.server
 
 One fake upstream on the same stack as vLLM's own (Starlette on uvicorn), one client, SQLite on;
-and on the same cores, so the ratios say more than the numbers.
+and on the same cores, so the ratios say more than the numbers. The server speaks what it speaks
+unless told: ``teeverify/1``, with two signatures of each answer.
 
 Formulas, each the median over rounds with the lowest and the highest. Added latency of a plain
 answer: median through the server - median direct, at concurrency 1. Added to the first byte: the
@@ -169,12 +170,12 @@ def port_of(url: str) -> int:
 
 
 @contextlib.contextmanager
-def serving(upstream: int) -> Iterator[RunningServer]:
+def serving(upstream: int, *, dialect: str = "teeverify/1") -> Iterator[RunningServer]:
     """A server before an upstream, as the field's proxies are, with its store on the disk."""
     with tempfile.TemporaryDirectory() as folder:
         store = str(Path(folder) / "signatures.db")
         arguments = ("--upstream", f"http://127.0.0.1:{upstream}/v1", "--store", store)
-        with running(gpus=1, arguments=(*arguments, "--dialect", "dstack")) as server:
+        with running(gpus=1, arguments=(*arguments, "--dialect", dialect)) as server:
             yield server
 
 

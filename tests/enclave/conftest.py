@@ -20,7 +20,7 @@ from teeverify.enclave.engines.embedded import Embedded
 from teeverify.enclave.keys import SigningKeys
 from teeverify.enclave.metrics import Metrics
 from teeverify.enclave.signing import Notary
-from teeverify.enclave.store import SqliteStore
+from teeverify.enclave.sqlite_store import SqliteStore
 
 
 class ScriptedEngine:
@@ -298,4 +298,11 @@ def serve():
 def server(serve):
     """A real server in a process of its own."""
     with serve(gpus=2) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def own_server(serve):
+    """The same, which speaks what is spoken unless told."""
+    with serve(gpus=1, arguments=("--dialect", "teeverify/1")) as started:
         yield started

@@ -34,9 +34,10 @@ def test_the_commands_of_unit_and_image():
     )
     image = re.search(r"^CMD \[(.+)\]$", (PLACE / "Dockerfile").read_text(), re.MULTILINE)
     started = unit[1].replace("/etc/teeverify/serve.toml", str(PLACE / "serve.toml"))
-    assert serve_options(started.split()).tee == "auto"
     words = re.findall(r'"([^"]+)"', image[1])
     assert serve_options(words).upstream.startswith("unix:/")
+    for told in (serve_options(started.split()), serve_options(words)):
+        assert (told.tee, told.tls) == ("auto", True), "no prompt crosses the network in the clear"
 
 
 def test_what_the_image_copies_is_there():

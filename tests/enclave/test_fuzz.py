@@ -18,12 +18,17 @@ FEW = settings(
 )
 
 
+@pytest.fixture(params=["server", "own_server"], ids=["dstack", "teeverify/1"])
+def fuzzed(request):
+    return request.getfixturevalue(request.param)
+
+
 async def _fetch(url, method, path, body=b""):
     async with connected(url) as wire:
         return await wire.fetch(method, path, body)
 
 
-def test_schemathesis_finds_no_error_of_ours(server):
+def test_schemathesis_finds_no_error_of_ours(fuzzed):
     """Requests made from the server's own description, right and wrong."""
     schemathesis = pytest.importorskip("schemathesis", reason="it is not installed")
     from schemathesis.checks import not_a_server_error
@@ -33,7 +38,7 @@ def test_schemathesis_finds_no_error_of_ours(server):
         status_code_conformance,
     )
 
-    root = server.url.removesuffix("/v1")
+    root = fuzzed.url.removesuffix("/v1")
     schema = schemathesis.openapi.from_url(f"{root}/openapi.json")
     wanted = [
         not_a_server_error,
@@ -53,7 +58,7 @@ def test_schemathesis_finds_no_error_of_ours(server):
 
         check()
     assert {"/v1/chat/completions", "/v1/attestation/report", "/v1/signature/{id}"} <= seen
-    assert "internal error" not in server.log.read_text()
+    assert "internal error" not in fuzzed.log.read_text()
 
 
 PIECES = [
@@ -66,6 +71,7 @@ PIECES = [
     *b"transfer-encoding: gzip;expect: 100-continue;upgrade: websocket".split(b";"),
     *(b"connection: close", b"\r\n", b"\n", b"\r", b"0\r\n\r\n", b"\0", b"\xff", b"a" * 70_000),
     *(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"/v1/attestation/report?nonce="),
+    *(b"teeverify-challenge: ", b"cd" * 32, b"teeverify-instance: ", b"\r\n" * 2),
 ]
 
 
@@ -81,11 +87,12 @@ async def _throw(url, data):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_malformed_http(server, seed):
+def test_malformed_http(fuzzed, seed):
     chance = random.Random(seed)
     body = chat_body(stream=True, max_tokens=3)
-    head = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
-    whole = head % (CHAT.encode(), len(body)) + body
+    head = b"POST %b HTTP/1.1\r\nhost: x\r\n%bcontent-length: %d\r\n\r\n"
+    named = b"teeverify-challenge: %b\r\n" % (b"cd" * 32)
+    whole = head % (CHAT.encode(), named, len(body)) + body
 
     def nonsense():
         if chance.random() < 0.5:
@@ -96,15 +103,15 @@ def test_malformed_http(server, seed):
         return bytes(damaged[: chance.randrange(len(damaged) + 1)])
 
     async def many():
-        answers = [await _throw(server.url, nonsense()) for _ in range(60)]
-        assert (await _fetch(server.url, "GET", "/health"))[0] == 200
+        answers = [await _throw(fuzzed.url, nonsense()) for _ in range(60)]
+        assert (await _fetch(fuzzed.url, "GET", "/health"))[0] == 200
         return answers
 
     answers = b"".join(asyncio.run(many()))
     statuses = set(re.findall(rb"HTTP/1\.[01] (\d{3})", answers))
     assert statuses
     assert not [status for status in statuses if status.startswith(b"5") and status != b"501"]
-    text = server.log.read_text()
+    text = fuzzed.log.read_text()
     assert "internal error" not in text
     assert "Traceback" not in text
 
@@ -117,10 +124,10 @@ def test_websockets_are_not_spoken(server):
     assert b"101 Switching" not in asyncio.run(_throw(server.url, upgrade))
 
 
-def test_the_description_names_every_route_and_no_other(server):
-    status, raw = asyncio.run(_fetch(server.url, "GET", "/openapi.json"))
+def test_the_description_names_every_route_and_no_other(fuzzed):
+    status, raw = asyncio.run(_fetch(fuzzed.url, "GET", "/openapi.json"))
     assert status == 200
     for path, methods in json.loads(raw)["paths"].items():
         for method in ("GET", "POST"):
-            got = asyncio.run(_fetch(server.url, method, path.replace("{id}", "x")))[0]
+            got = asyncio.run(_fetch(fuzzed.url, method, path.replace("{id}", "x")))[0]
             assert (got == 405) is (method.lower() not in methods), (method, path)

@@ -1,27 +1,20 @@
-"""Faults injected for real: a disk that is full, a process that is killed at each step."""
+"""Faults of the disk, injected for real: one that is full, and a store at its bound."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
+import functools
 import json
-import os
 import re
-import signal
-import sqlite3
 import subprocess
 import sys
 
 import pytest
 
-from teeverify.responses.signed_text import parse_signature, verify_signed_text
-
-from .wire import CHAT, ENDS, ID, BrokenOff, chat_body, connected, verified
+from .wire import CHAT, ID, chat_body, connected, processes_of, stated, verified
 
 pytestmark = pytest.mark.network
-
-BROKEN = (BrokenOff, ConnectionError, asyncio.IncompleteReadError)
 
 
 def fetch(url, path, body=b""):
@@ -58,10 +51,15 @@ def fill(disk):
             pass
 
 
-def test_a_disk_that_fills_up(small_disk, serve):
+@pytest.mark.parametrize("dialect", ["dstack", "teeverify/1"])
+def test_a_disk_that_fills_up(small_disk, serve, dialect):
     body = chat_body(stream=False, max_tokens=4)
-    with serve(gpus=1, arguments=("--store", str(small_disk / "s.db"))) as server:
-        kept, signer = asyncio.run(verified(server.url, body, stream=False))
+    arguments = ("--store", str(small_disk / "s.db"), "--dialect", dialect)
+    with serve(gpus=1, arguments=arguments) as server:
+        ask = functools.partial(verified, server.url)
+        if dialect == "teeverify/1":
+            ask = functools.partial(stated, server.url, processes_of(server))
+        kept, signer = asyncio.run(ask(body, stream=False))
         fill(small_disk)
         statuses = [fetch(server.url, CHAT, body)[0] for _ in range(40)]
         assert set(statuses) <= {200, 503}
@@ -73,7 +71,7 @@ def test_a_disk_that_fills_up(small_disk, serve):
         assert fetch(server.url, f"/v1/signature/{kept}")[0] == 200, "what was kept is kept"
         assert re.search(rb"store_failures_total [1-9]", fetch(server.url, "/metrics")[1])
         (small_disk / "filler").unlink()
-        assert asyncio.run(verified(server.url, body, stream=False))[1] == signer, "room again"
+        assert asyncio.run(ask(body, stream=False))[1] == signer, "room again"
 
 
 def test_a_disk_that_is_full_from_the_start(small_disk):
@@ -117,110 +115,3 @@ def test_a_store_that_reached_its_bound(serve, tmp_path):
 async def _ask(url, body):
     async with connected(url) as wire:
         return await wire.fetch("POST", CHAT, body)
-
-
-# --- kill -9 -------------------------------------------------------------------------------------
-
-DYING = """
-import asyncio, os, signal, sys
-from teeverify.cli.main import main
-from teeverify.enclave import relay
-from teeverify.enclave.dialects.flat import FlatDialect
-from teeverify.enclave.store import SqliteStore
-
-point, *arguments = sys.argv[1:]
-
-def die(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def before(owner, name):
-    setattr(owner, name, die)
-
-def after(owner, name):
-    done = getattr(owner, name)
-
-    async def dying(*args, **kwargs):
-        await done(*args, **kwargs)
-        await asyncio.sleep(0.1)  # what was sent is out
-        die()
-
-    setattr(owner, name, dying)
-
-{
-    "before-sign": lambda: before(FlatDialect, "certify"),
-    "after-sign": lambda: before(FlatDialect, "_record"),
-    "before-store": lambda: before(SqliteStore, "put"),
-    "after-store": lambda: after(SqliteStore, "put"),
-    "before-send": lambda: [before(relay, name) for name in ("_finish", "send_whole")],
-    "after-send": lambda: [after(relay, name) for name in ("_finish", "send_whole")],
-}[point]()
-sys.exit(main(["serve", "--simulated", "--even-on-a-tee", "--gpus", "1",
-               "--dialect", "dstack", *arguments]))
-"""
-STORED = {"after-store", "before-send", "after-send"}
-
-
-@contextlib.contextmanager
-def dying(point, path):
-    """A server that is killed by its own hand at a step of its first answer."""
-    command = [sys.executable, "-c", DYING, point, "--store", str(path)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
-    ) as process:
-        url = process.stdout.readline().strip()
-        try:
-            yield process, url
-        finally:
-            process.kill()
-
-
-async def ask_a_dying_one(url, body, *, stream):
-    """What comes, and whether all of it came."""
-    content = b""
-    async with connected(url) as wire:
-        try:
-            await wire.send("POST", CHAT, body)
-            assert await wire.head() == 200
-            if not stream:
-                return await wire.rest(), True
-            while not content.endswith(ENDS[CHAT]):
-                part = await wire.part()
-                if not part:
-                    return content, False
-                content += part
-        except BROKEN:
-            return content, False
-        return content, True
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
-@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
-@pytest.mark.parametrize(
-    "point",
-    ["before-sign", "after-sign", "before-store", "after-store", "before-send", "after-send"],
-)
-def test_killed_at_a_step_of_sign_store_send(serve, tmp_path, point, stream):
-    path = tmp_path / "s.db"
-    body = chat_body(stream=stream, max_tokens=6)
-    with dying(point, path) as (process, url):
-        content, whole = asyncio.run(ask_a_dying_one(url, body, stream=stream))
-        assert process.wait(20) == -signal.SIGKILL, process.stderr.read()
-    with contextlib.closing(sqlite3.connect(path)) as database:
-        rows = database.execute("SELECT id, kind, body FROM records").fetchall()
-    assert len(rows) == (2 if point in STORED else 0), "whole or absent"
-    assert not whole or len(rows) == 2, "an end that was sent had its signature stored"
-    if whole:
-        (answer_id,) = {row[0] for row in rows}
-        assert answer_id == ID.search(content)[1].decode()
-        for _, _, record in rows:
-            signed = parse_signature(record)
-            verify_signed_text(signed)
-            assert signed.response_sha256 == hashlib.sha256(content).hexdigest()
-    if point == "after-send" and stream:
-        with serve(gpus=1, arguments=("--store", str(path))) as server:
-            status, record = fetch(server.url, f"/v1/signature/{rows[0][0]}")
-            assert status == 200
-            report = json.loads(fetch(server.url, f"/v1/attestation/report?nonce={'0d' * 32}")[1])
-            assert json.loads(record)["signing_address"] != report["signing_address"]
-            new_id, _ = asyncio.run(verified(server.url, body, stream=stream))
-            assert new_id != rows[0][0]

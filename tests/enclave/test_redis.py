@@ -14,7 +14,7 @@ import pytest
 from teeverify.enclave.store import AlreadyStored, SignatureRecord, StoreError
 from teeverify.errors import ConfigurationError
 
-from .wire import CHAT, ID, chat_body, connected, verified
+from .wire import CHAT, ID, chat_body, connected, processes_of, said_of, stated, verified
 
 pytestmark = [pytest.mark.network, pytest.mark.redis]
 
@@ -204,6 +204,32 @@ def test_two_replicas_one_restarted(start_redis, serve):
         for answer_id, _ in made:
             assert fetch(one.url, f"/v1/signature/{answer_id}")[0] == 200
             assert fetch(two.url, f"/v1/signature/{answer_id}")[0] == 200
+
+
+def test_two_replicas_in_our_own_dialect_one_restarted(start_redis, serve):
+    """Each statement verifies under its own instance's evidence, wherever it is had."""
+    arguments = ("--store", start_redis().url, "--dialect", "teeverify/1")
+
+    def ask(server, *, stream):
+        processes = processes_of(server)
+        body = chat_body(stream=stream, max_tokens=8)
+        return processes[0], asyncio.run(stated(server.url, processes, body, stream=stream))[0]
+
+    def check(servers, made):
+        for server in servers:
+            for process, name in made:
+                signed = asyncio.run(said_of(server.url, name))
+                signed.verify(process.keys)
+                assert signed.statement.instance == process.instance
+
+    with serve(gpus=1, arguments=arguments) as one:
+        with serve(gpus=1, arguments=arguments) as two:
+            made = [ask(one, stream=True), ask(two, stream=False)]
+            check((one, two), made)
+        with serve(gpus=1, arguments=arguments) as two:
+            made.append(ask(two, stream=True))
+            check((one, two), made)
+    assert len({process.instance for process, _ in made}) == 3, "restarted, it is another instance"
 
 
 def test_a_redis_that_stops_and_comes_back(start_redis, serve):

@@ -12,8 +12,9 @@ from datetime import timedelta
 import pytest
 
 from teeverify.clock import now
-from teeverify.enclave import store as module
-from teeverify.enclave.store import AlreadyStored, SignatureRecord, SqliteStore, StoreError
+from teeverify.enclave import sqlite_store as module
+from teeverify.enclave.sqlite_store import SqliteStore
+from teeverify.enclave.store import AlreadyStored, SignatureRecord, StoreError
 from teeverify.errors import ConfigurationError
 
 
@@ -207,7 +208,8 @@ def test_a_file_that_is_no_store(tmp_path, prepare):
 
 DYING = """
 import asyncio, os, signal, sys
-from teeverify.enclave.store import SignatureRecord, SqliteStore
+from teeverify.enclave.sqlite_store import SqliteStore
+from teeverify.enclave.store import SignatureRecord
 
 path, point, turn = sys.argv[1:]
 store = SqliteStore(path)
@@ -274,8 +276,9 @@ def test_killed_anywhere_a_record_is_whole_or_absent(tmp_path, point, turn, left
     ("answers", "statements"),
     [
         (1, ["INSERT"]),
-        (30, ["INSERT"]),
-        (100, ["BEGIN", *["INSERT"] * 4, "COMMIT"]),
+        (8, ["INSERT"]),
+        (30, ["BEGIN", *["INSERT"] * 4, "COMMIT"]),
+        (100, ["BEGIN", *["INSERT"] * 13, "COMMIT"]),
     ],
 )
 def test_answers_that_end_together_are_stored_by_few_statements(tmp_path, answers, statements):

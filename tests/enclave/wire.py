@@ -7,9 +7,16 @@ import contextlib
 import hashlib
 import json
 import re
+import secrets
 from urllib.parse import urlsplit
 
+import teeverify
+from teeverify.appraisal.observation import Outcome
+from teeverify.clock import now
+from teeverify.responses.form import Context, Given
 from teeverify.responses.signed_text import parse_signature, verify_signed_text
+from teeverify.responses.statement import parse_signed
+from teeverify.responses.statement_form import STATEMENT
 
 ID = re.compile(rb'"id": ?"([^"]+)"')
 ENDS = {
@@ -19,6 +26,8 @@ ENDS = {
     "/v1/messages": b'"type":"message_stop"}\n\n',
 }
 CHAT = "/v1/chat/completions"
+JSON = "application/json"
+TRAILER = re.compile(rb"\n: teeverify/1 [^\n]+\n\n$")
 
 
 class BrokenOff(Exception):
@@ -41,7 +50,8 @@ class Wire:
 
     async def head(self):
         lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        self.headers = dict(line.lower().split(": ", 1) for line in lines[1:] if line)
+        named = (line.split(": ", 1) for line in lines[1:] if line)
+        self.headers = {name.lower(): text for name, text in named}
         return int(lines[0].split()[1])
 
     async def part(self):
@@ -59,6 +69,16 @@ class Wire:
         """A stream's content up to its end, and not a byte further; the last chunk comes later."""
         content = b""
         while not content.endswith(end):
+            part = await self.part()
+            if not part:
+                raise BrokenOff(content)
+            content += part
+        return content
+
+    async def through_trailer(self):
+        """A stream's bytes up to the end of its statement, and not a byte further."""
+        content = b""
+        while not TRAILER.search(content):
             part = await self.part()
             if not part:
                 raise BrokenOff(content)
@@ -121,3 +141,57 @@ async def cancelled(url, body, *, after, path=CHAT):
             if ENDS[path] in content:
                 break
     return ID.search(content)[1].decode(), ENDS[path] in content
+
+
+def processes_of(server):
+    """What binds the keys of a server's own dialect, by its evidence."""
+    session = teeverify.connect(server.url, roots=server.roots, dialect="teeverify/1")
+    return session.attest().processes
+
+
+async def stated(url, processes, body, *, path=CHAT, stream):
+    """As :func:`verified`, in teeverify/1, by the client's own code: its statement comes along.
+
+    The very same can be fetched the moment the last byte is here.
+    """
+    challenge = secrets.token_bytes(32)
+    async with connected(url) as wire, connected(url) as other:
+        await wire.send("POST", path, body, content_type=JSON, teeverify_challenge=challenge.hex())
+        assert await wire.head() == 200
+        raw = await (wire.through_trailer() if stream else wire.rest())
+        name = wire.headers["teeverify-id"]
+        status, kept = await other.fetch("GET", f"/v1/signature/{name}?dialect=teeverify/1")
+    assert status == 200, f"the statement was late: {kept!r}"
+    content, carried = STATEMENT.carrying.split(raw, wire.headers)
+    assert carried == kept
+    context = Context(
+        processes=processes, method="POST", target=path, status=200, request_type=JSON,
+        response_type=wire.headers["content-type"], challenge=challenge, at=now(),
+    )  # fmt: skip
+    found = STATEMENT.examine(Given(signature=kept, answer=content, request=body, context=context))
+    assert [one for one in found.observations if one.outcome is not Outcome.PROVEN] == []
+    return name, found.signer
+
+
+async def left(url, body, *, after, path=CHAT):
+    """Leave a stream of teeverify/1 after some of its parts; give its name."""
+    async with connected(url) as wire:
+        challenge = secrets.token_hex(32)
+        await wire.send("POST", path, body, content_type=JSON, teeverify_challenge=challenge)
+        assert await wire.head() == 200
+        for _ in range(after):
+            if TRAILER.search(await wire.part()):
+                break
+        return wire.headers["teeverify-id"]
+
+
+async def said_of(url, name):
+    """The statement about an exchange that is over; nobody says when it is noticed that it is."""
+    async with connected(url) as wire:
+        for _ in range(1200):
+            status, raw = await wire.fetch("GET", f"/v1/signature/{name}?dialect=teeverify/1")
+            if status == 200:
+                return parse_signed(raw)
+            assert status == 404
+            await asyncio.sleep(0.05)
+    raise AssertionError(f"nothing was ever said of {name}")

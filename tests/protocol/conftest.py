@@ -17,7 +17,7 @@ from teeverify.enclave.dialects.teeverify import TeeverifyDialect
 from teeverify.enclave.engines.embedded import Embedded
 from teeverify.enclave.metrics import Metrics
 from teeverify.enclave.signing import Notary
-from teeverify.enclave.store import SqliteStore
+from teeverify.enclave.sqlite_store import SqliteStore
 from teeverify.providers.dialect import Recorded
 from teeverify.providers.teeverify import TEEVERIFY
 from teeverify.responses.form import Context, Given

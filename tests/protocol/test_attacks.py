@@ -439,6 +439,18 @@ def test_a_recorded_stream_carries_its_own_signature(server):
     assert seen_of(other)["answer.signature"].outcome is Outcome.FAILED
 
 
+def test_a_holders_challenge_is_none_of_yours(server, answered):
+    """What refuses under 'strict' must not read as if it were proven."""
+    body, reply, raw = answered
+    signed = examine(
+        server, answer=reply.body, request=body, signature=raw, **SEEN, challenge_by="its holder"
+    )
+    fresh = seen_of(signed)["answer.fresh"]
+    assert (fresh.outcome, fresh.by) == (Outcome.ASSERTED, "its holder")
+    assert "none of yours" in fresh.message
+    assert "holder's word" in fresh.message
+
+
 def test_a_clock_that_is_far_off_is_a_reservation(server, answered):
     at = now().replace(year=2099)
     body, reply, raw = answered

@@ -413,6 +413,7 @@ def test_receipts_that_say_something_else(enclave, receipt, name, value):
 
 def test_what_a_contract_needs(receipt):
     evm = receipt.evm()
+    assert repr(evm) == f"<EvmAnswer: digest {evm.digest.hex()}, quote of {len(evm.quote)} bytes>"
     beacon = bytes.fromhex(BEACON)
     assert evm.beacon == beacon
     challenge = challenge_of(evm.challenge_random, evm.attestation_sha256, beacon)

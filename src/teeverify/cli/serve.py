@@ -32,6 +32,13 @@ __all__ = ["add_serve", "serve"]
 _OTHER_KEY, _TRUNCATED = "other-key", "truncated-stream"
 _ID = "usage.serve"
 _REDIS = ("redis://", "rediss://", "unix://")
+# Options that say nothing without another: who gives one of these alone expects what is not so.
+_MEANT_FOR = {
+    "tls_name": "tls",
+    "upstream_key_file": "upstream",
+    "unsafe_remote_upstream": "upstream",
+    "vllm_argument": "vllm",
+}
 
 add_serve = add_options
 
@@ -44,6 +51,10 @@ def serve(options: argparse.Namespace) -> int:
         EndpointUnavailable: The engine does not answer, or the machine gives no evidence.
     """
     complete(options)
+    for name, other in _MEANT_FOR.items():
+        if getattr(options, name) and not getattr(options, other):
+            got, want = (f"--{one.replace('_', '-')}" for one in (name, other))
+            raise ConfigurationError("one option lacks another", id=_ID, got=got, want=want)
     if options.simulated == (options.tee is not None):
         raise ConfigurationError(
             "say on which machine to serve: --tee auto for this one, or --simulated for tests",
@@ -301,7 +312,7 @@ def _upstream(options: argparse.Namespace) -> Backend:
 
 
 def _store(options: argparse.Namespace) -> SignatureStore:
-    from teeverify.enclave.store import SqliteStore  # noqa: PLC0415
+    from teeverify.enclave.sqlite_store import SqliteStore  # noqa: PLC0415
 
     ttl = int(_positive(options, "ttl"))
     if options.store is not None and options.store.startswith(_REDIS):

@@ -20,6 +20,9 @@ _ERROR = {
     },
 }
 _TEXT = {"type": "string"}
+_DIGEST = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+_OURS = "teeverify/1"
+_HEADERS = ("Teeverify-Challenge", "Teeverify-Instance")
 
 
 def describe(answers: Iterable[str], dialects: Iterable[str]) -> dict[str, Any]:
@@ -29,11 +32,10 @@ def describe(answers: Iterable[str], dialects: Iterable[str]) -> dict[str, Any]:
         answers: The routes whose answers are signed.
         dialects: The dialects that it speaks.
     """
-    chosen = [
-        _parameter("signing_algo", {"enum": ["ecdsa", "ed25519"]}),
-        _parameter("dialect", {"enum": list(dialects)}),
-        _parameter("model", _TEXT),
-    ]
+    spoken = list(dialects)
+    ours = _OURS in spoken
+    flat = [] if spoken == [_OURS] else [_parameter("signing_algo", {"enum": ["ecdsa", "ed25519"]})]
+    chosen = [*flat, _parameter("dialect", {"enum": spoken}), _parameter("model", _TEXT)]
     nonce = _parameter("nonce", {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}, required=True)
     answer_id = {
         "name": "id",
@@ -41,7 +43,9 @@ def describe(answers: Iterable[str], dialects: Iterable[str]) -> dict[str, Any]:
         "required": True,
         "schema": {"type": "string", "minLength": 1, "maxLength": 200},
     }
-    address = _parameter("signing_address", _TEXT)
+    about = [_parameter("instance", _DIGEST)] if ours else []
+    about += [_parameter("signing_address", _TEXT)] if flat else []
+    heads = [_parameter(name, _DIGEST, place="header") for name in _HEADERS] if ours else []
     return {
         "openapi": "3.1.0",
         "info": {"title": "teeverify enclave server", "version": "1"},
@@ -50,22 +54,24 @@ def describe(answers: Iterable[str], dialects: Iterable[str]) -> dict[str, Any]:
             "/metrics": _get(_answers(401, kind="text/plain")),
             "/v1/metrics": _get(_answers(401, 502, kind="text/plain")),
             "/v1/models": _get(_answers(401, 502)),
-            "/v1/attestation/report": _get(_answers(400, 404, 429, 503), nonce, address, *chosen),
+            "/v1/attestation/report": _get(_answers(400, 404, 429, 503), nonce, *about, *chosen),
             "/v1/signature/{id}": _get(_answers(400, 401, 404, 503), answer_id, *chosen),
-            **{path: {"post": _post()} for path in answers},
+            **{path: {"post": _post(heads)} for path in answers},
         },
     }
 
 
-def _parameter(name: str, schema: Mapping[str, Any], *, required: bool = False) -> dict[str, Any]:
-    return {"name": name, "in": "query", "required": required, "schema": schema}
+def _parameter(
+    name: str, schema: Mapping[str, Any], *, required: bool = False, place: str = "query"
+) -> dict[str, Any]:
+    return {"name": name, "in": place, "required": required, "schema": schema}
 
 
 def _get(responses: dict[str, Any], *parameters: dict[str, Any]) -> dict[str, Any]:
     return {"get": {"parameters": list(parameters), "responses": responses}}
 
 
-def _post() -> dict[str, Any]:
+def _post(parameters: list[dict[str, Any]]) -> dict[str, Any]:
     schema = {
         "type": "object",
         "required": ["model"],
@@ -74,6 +80,7 @@ def _post() -> dict[str, Any]:
     found = _answers(400, 401, 404, 408, 413, 415, 421, 422, 429, 502, 503)
     found["200"]["content"]["text/event-stream"] = {"schema": _TEXT}
     return {
+        "parameters": parameters,
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
         "responses": found,
     }
