@@ -18,12 +18,12 @@ if TYPE_CHECKING:
         ReferenceValues,
     )
     from teeverify.client import Evidence, Receipt, Verifier, appraise, verify
-    from teeverify.client.adapter import RequestsAdapter
     from teeverify.client.async_verifier import AsyncVerifier
-    from teeverify.client.clients import http_clients
     from teeverify.client.connect import connect
-    from teeverify.client.openai import AsyncOpenAI, OpenAI
     from teeverify.client.session import AsyncAttestedSession, AttestedSession
+    from teeverify.client.transports.clients import http_clients
+    from teeverify.client.transports.openai import AsyncOpenAI, OpenAI
+    from teeverify.client.transports.requests import RequestsAdapter
     from teeverify.errors import (
         AppraisalFailed,
         ConfigurationError,
@@ -83,17 +83,17 @@ _HOMES = {
     "appraise": "client",
     "verify": "client",
     "connect": "client.connect",
-    "AsyncOpenAI": "client.openai",
-    "OpenAI": "client.openai",
-    "RequestsAdapter": "client.adapter",
+    "AsyncOpenAI": "client.transports.openai",
+    "OpenAI": "client.transports.openai",
+    "RequestsAdapter": "client.transports.requests",
     "AsyncVerifier": "client.async_verifier",
-    "http_clients": "client.clients",
+    "http_clients": "client.transports.clients",
     "AsyncAttestedSession": "client.session",
     "AttestedSession": "client.session",
     "UnsafeTestRoots": "roots",
 }
 # Homes that need an extra, and how to install it.
-_EXTRAS = {"client.openai": "openai"}
+_EXTRAS = {"client.transports.openai": "openai"}
 
 
 def __getattr__(name: str) -> object:

@@ -74,7 +74,15 @@ def test_pinned(finding, more):
 def test_by_a_name_that_can_be_moved(finding, image):
     found = finding(f"{GOOD}  b:\n    image: {image}\n")
     assert found.outcome is Outcome.ABSENT
-    assert found.message.startswith("1 images are not pinned by digest: ")
+    assert found.message.startswith("1 image is not pinned by digest: ")
+    assert ("A variable can put another image" in found.message) == ("$" in image)
+
+
+def test_several_and_long_names(finding):
+    names = ["b", "c" * 81, "d", "e", "f"]
+    more = "".join(f"  {index}:\n    image: {name}\n" for index, name in enumerate(names))
+    message = finding(f"{GOOD}{more}").message
+    assert message == f"5 images are not pinned by digest: b, {'c' * 80}…, d and 2 more."
 
 
 @pytest.mark.parametrize(

@@ -525,7 +525,7 @@ def stub_fixture() -> type[StubEnclave]:
 @pytest.fixture
 def new_enclave(monkeypatch):
     """Starts enclaves, and stops them at the end. They speak a dialect of the field."""
-    monkeypatch.setattr("teeverify.client.endpoint.DEFAULT_DIALECT", "dstack")
+    monkeypatch.setattr("teeverify.client.network.endpoint.DEFAULT_DIALECT", "dstack")
     started = []
 
     def start(tee: SimulatedTee) -> StubEnclave:

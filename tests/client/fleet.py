@@ -88,9 +88,9 @@ class Fleet:
             self.stop(process)
 
 
-def run(folder: Path) -> None:
+def run(folder: Path, kind: type[Fleet] = Fleet) -> None:
     """Do as told, until there is nothing more to read."""
-    fleet = Fleet(folder)
+    fleet = kind(folder)
     say(str(folder / "roots.pem"))
     for line in sys.stdin:
         verb, *rest = json.loads(line)

@@ -12,7 +12,7 @@ import pytest
 
 import teeverify
 from teeverify import TeeVerifyError
-from teeverify.client import signature
+from teeverify.client.session import signature
 from teeverify.simulator.keys import SimulatedKey
 
 openai = pytest.importorskip("openai", reason="the extra 'openai' is not installed")

@@ -94,7 +94,7 @@ def test_a_timestamp_of_somebody_else_counts_for_nothing(receipt, roots, trusted
     for options in ({}, {"timestamp_roots": trusted}):
         finding = appraise(stamped, roots=roots, **options).finding("receipt.time")
         assert finding.outcome.value == "asserted"
-        assert "1 timestamps of authorities" in finding.message
+        assert "1 timestamp of authorities" in finding.message
 
 
 def test_a_wrong_timestamp_refuses(receipt, roots, authority, trusted):
@@ -133,7 +133,7 @@ def test_a_timestamp_after_everything_ran_out_does_not_prove_the_time(
 def test_the_timestamp_of_one_does_not_bound_another(tee, roots, authority, trusted):
     """Receipts of one attestation share what was found of it, but not this."""
     from teeverify.client import Verifier
-    from teeverify.client.receipt_evidence import evidence_of
+    from teeverify.client.sources.receipt import evidence_of
 
     forge = ReceiptForge(tee)
     stamped, bare = (Receipt(forge.receipt(text)) for text in ("one", "two"))

@@ -16,7 +16,6 @@ import teeverify
 from teeverify import AppraisalFailed, ConfigurationError, UnsafeTestRoots
 from teeverify.client.memory import EndpointMemory
 from teeverify.endorsements.store import Store
-from teeverify.simulator.tee import SimulatedTee
 
 pytestmark = pytest.mark.network
 
@@ -29,17 +28,6 @@ def connect(enclave, roots):
 def memory() -> list[Path]:
     folder = Path(os.environ["TEEVERIFY_CACHE"]) / "endpoints"
     return [file for file in folder.glob("*.json") if file.name != "counters.json"]
-
-
-@pytest.fixture
-def other_code(enclave, tee):
-    """The same vendors, so the same roots; another image in the configuration."""
-    from teeverify.simulator.dstack import Dstack
-
-    other = SimulatedTee.__new__(SimulatedTee)
-    other.__dict__.update(tee.__dict__)
-    other.guest = Dstack(images=[f"teeverify/other@sha256:{'ab' * 32}"])
-    return other
 
 
 def outcome(session):
@@ -55,9 +43,9 @@ def test_first_sight_then_the_same(connect):
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_other_code_is_refused_until_it_is_accepted(connect, enclave, tee, other_code, roots):
+def test_other_code_is_refused_until_it_is_accepted(connect, enclave, tee, roots):
     connect()
-    enclave.tee = other_code
+    enclave.tee = tee.with_other_code()
     for _ in range(2):
         with pytest.raises(AppraisalFailed) as refused:
             connect()
@@ -75,9 +63,9 @@ def _accept(enclave, roots):
     teeverify.Verifier(roots=roots, memory=EndpointMemory(accepts=True)).verify(enclave.url)
 
 
-def test_code_that_the_policy_lists_is_no_matter_of_memory(connect, enclave, other_code):
+def test_code_that_the_policy_lists_is_no_matter_of_memory(connect, enclave, tee):
     seen = connect().result.identities
-    enclave.tee = other_code
+    enclave.tee = tee.with_other_code()
     with pytest.raises(AppraisalFailed):
         connect()
     from teeverify import ReferenceValues
@@ -137,7 +125,7 @@ def test_a_folder_that_cannot_be_written(connect, monkeypatch, tmp_path):
     assert refused.value.id == "usage.cache"
 
 
-def test_two_at_the_same_time_see_one_code(connect, enclave, other_code, monkeypatch):
+def test_two_at_the_same_time_see_one_code(connect, enclave, tee, monkeypatch):
     """Both find no memory; the second learns that other code was shown to the first."""
     both = threading.Barrier(2)
     original = EndpointMemory._known
@@ -151,7 +139,7 @@ def test_two_at_the_same_time_see_one_code(connect, enclave, other_code, monkeyp
         return found
 
     monkeypatch.setattr(EndpointMemory, "_known", known)
-    reports = iter([enclave.tee, other_code])
+    reports = iter([enclave.tee, tee.with_other_code()])
     turn = threading.Lock()
     report = enclave.report
 
@@ -189,7 +177,7 @@ def test_files_have_no_memory(stage):
 
 
 def test_a_clock_before_this_version_is_behind(connect, monkeypatch):
-    from teeverify.client import core
+    from teeverify.client.session import core
 
     behind = datetime(2026, 10, 1, tzinfo=timezone.utc)
     monkeypatch.setattr(core, "now", lambda: behind)
@@ -205,7 +193,7 @@ def test_a_clock_before_what_was_verified_here_is_behind(connect, enclave, roots
     kept = json.loads(counters.read_bytes())
     ((name, seconds),) = kept.items()
     assert name.endswith("/issued-at")
-    from teeverify.client import core
+    from teeverify.client.session import core
 
     monkeypatch.setattr(core, "now", lambda: session_at)
     with pytest.raises(teeverify.TeeVerifyError) as refused:

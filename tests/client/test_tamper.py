@@ -14,7 +14,7 @@ import pytest
 
 import teeverify
 from teeverify import TeeVerifyError
-from teeverify.client import signature
+from teeverify.client.session import signature
 
 openai = pytest.importorskip("openai", reason="the extra 'openai' is not installed")
 pytestmark = pytest.mark.network

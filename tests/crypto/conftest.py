@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,11 +12,13 @@ from hypothesis import settings
 
 from teeverify.clock import UTC
 from teeverify.crypto.certificates import Certificate, parse_certificate
+from teeverify.crypto.der_writer import element, integer, sequence
 from teeverify.roots import TrustAnchor
 from teeverify.simulator.authority import Authority
 
 settings.register_profile("crypto", database=None, deadline=None, max_examples=60)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "crypto"))
+ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
 
 
 def read(authority: Authority, what: str = "certificate") -> Certificate:
@@ -29,13 +32,12 @@ def anchor_of(authority: Authority) -> TrustAnchor:
     )
 
 
-def tlv(tag: int, *contents: bytes) -> bytes:
-    """One DER element."""
-    body = b"".join(contents)
-    if len(body) < 0x80:
-        return bytes([tag, len(body)]) + body
-    size = len(body).to_bytes((len(body).bit_length() + 7) // 8, "big")
-    return bytes([tag, 0x80 | len(size)]) + size + body
+def signed(parts: Mapping[str, bytes], *, after: bytes = b"", **changes: bytes) -> bytes:
+    """The form of a certificate or a list, each part replaceable; its signature is nonsense."""
+    nonsense = element(3, b"\x00", sequence(integer(1), integer(1)))
+    given = {**parts, "outer": ECDSA_SHA256, "signature": nonsense, **changes}
+    outer, signature = given.pop("outer"), given.pop("signature")
+    return sequence(sequence(*given.values()), outer, signature) + after
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,9 @@ class Tools:
 
     read = staticmethod(read)
     anchor_of = staticmethod(anchor_of)
-    tlv = staticmethod(tlv)
+    tlv = staticmethod(element)
+    signed = staticmethod(signed)
+    ECDSA_SHA256 = ECDSA_SHA256
     make_family = staticmethod(make_family)
 
 

@@ -26,7 +26,6 @@ from teeverify.errors import (
 from teeverify.simulator.authority import NOT_AFTER, NOT_BEFORE, Authority, new_key
 
 NAMES = {"id": "test.crl", "what": "list"}
-ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
 
 
 def read(der):
@@ -48,17 +47,14 @@ def make(p256, tools):
     def build(*, after=b"", **changes):
         parts = {
             "version": tlv(2, b"\x01"),
-            "algorithm": ECDSA_SHA256,
+            "algorithm": tools.ECDSA_SHA256,
             "issuer": p256.ca.certificate.subject.public_bytes(),
             "this_update": tlv(0x17, b"240101000000Z"),
             "next_update": tlv(0x17, b"491231235959Z"),
             "revoked": b"",
             "extensions": b"",
-            "outer": ECDSA_SHA256,
-            "signature": tlv(3, b"\x00", tlv(0x30, tlv(2, b"\x01"), tlv(2, b"\x01"))),
-        } | changes
-        outer, signature = parts.pop("outer"), parts.pop("signature")
-        return tlv(0x30, tlv(0x30, *parts.values()), outer, signature) + after
+        }
+        return tools.signed(parts, after=after, **changes)
 
     return build
 

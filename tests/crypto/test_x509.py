@@ -20,7 +20,6 @@ from teeverify.errors import MalformedEvidence, TeeVerifyError
 from teeverify.simulator.authority import NOT_AFTER, NOT_BEFORE, Authority, new_key
 
 NAMES = {"id": "test.certificate", "what": "certificate"}
-ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
 ECDSA_SHA384 = bytes.fromhex("300a06082a8648ce3d040303")
 
 
@@ -49,17 +48,14 @@ def make(tools):
         parts = {
             "version": tlv(0xA0, tlv(2, b"\x02")),
             "serial": tlv(2, b"\x01"),
-            "algorithm": ECDSA_SHA256,
+            "algorithm": tools.ECDSA_SHA256,
             "issuer": subject,
             "validity": tlv(0x30, tlv(0x17, b"240101000000Z"), tlv(0x17, b"491231235959Z")),
             "subject": subject,
             "spki": spki,
             "extensions": b"",
-            "outer": ECDSA_SHA256,
-            "signature": tlv(3, b"\x00", tlv(0x30, tlv(2, b"\x01"), tlv(2, b"\x01"))),
-        } | changes
-        outer, signature = parts.pop("outer"), parts.pop("signature")
-        return tlv(0x30, tlv(0x30, *parts.values()), outer, signature) + after
+        }
+        return tools.signed(parts, after=after, **changes)
 
     return build
 

@@ -11,7 +11,7 @@ import pytest
 from teeverify import UnsafeTestRoots, Verifier, tdx
 from teeverify.appraisal import Outcome
 from teeverify.cli.main import main
-from teeverify.client.intel import IntelEndorsements
+from teeverify.client.vendors.intel import IntelEndorsements
 from teeverify.clock import now
 from teeverify.endorsements.fetch import Fetcher
 from teeverify.errors import ConfigurationError, EndorsementUnavailable, MalformedEvidence

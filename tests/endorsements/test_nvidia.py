@@ -12,8 +12,8 @@ from cryptography import x509
 
 from teeverify import nvidia
 from teeverify.client import Verifier
-from teeverify.client.nvidia import NvidiaEndorsements
-from teeverify.client.receipt_evidence import endorsements_beside
+from teeverify.client.receipts.collateral import endorsements_beside
+from teeverify.client.vendors.nvidia import NvidiaEndorsements
 from teeverify.clock import now
 from teeverify.endorsements.fetch import Fetcher
 from teeverify.errors import ConfigurationError
@@ -406,7 +406,7 @@ def test_nras_keys_are_asked_for_once(complete, source, no_rims):
 
 
 def test_an_unknown_key_is_asked_for_once_more(complete, source, no_rims, monkeypatch):
-    monkeypatch.setattr("teeverify.client.nvidia._JWKS_SECONDS", 0.0)
+    monkeypatch.setattr("teeverify.client.vendors.nvidia._JWKS_SECONDS", 0.0)
     using = source()
     complete(using=using)
     complete(using=using)

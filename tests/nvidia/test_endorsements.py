@@ -15,8 +15,9 @@ from teeverify.errors import (
     EndorsementUnavailable,
     MalformedEvidence,
     StaleEvidence,
-    TeeVerifyError,
 )
+
+from ..refusals import refused
 
 NRAS = "https://nras.attestation.nvidia.com"
 OTHER = bytes(32)
@@ -143,27 +144,21 @@ def test_loaded_and_verified(tmp_path, vendor, entries, nonce, at, say):
 # --- choosing -----------------------------------------------------------------------------------
 
 
-def refused(action, error, check) -> None:
-    with pytest.raises(TeeVerifyError) as caught:
-        action()
-    assert (type(caught.value), caught.value.id) == (error, check), caught.value
-
-
 def test_one_answer(say, recorded, devices):
     claims = say(recorded())
     assert [item.ueid for item in claims.devices] == [device.ueid for device in devices]
 
 
 def test_no_answer_and_no_keys_are_undecided(say, recorded):
-    refused(lambda: say(nvidia.Endorsements()), EndorsementUnavailable, "nras.devices")
+    refused(EndorsementUnavailable, "nras.devices", lambda: say(nvidia.Endorsements()))
     answer = recorded().nras_answers
     no_keys = nvidia.Endorsements(nras_answers=answer)
-    refused(lambda: say(no_keys), EndorsementUnavailable, "nras.key")
+    refused(EndorsementUnavailable, "nras.key", lambda: say(no_keys))
 
 
 def test_keys_of_another_day(say, recorded):
     mixed = nvidia.Endorsements(nras_answers=recorded().nras_answers, jwks=recorded().jwks)
-    refused(lambda: say(mixed), EndorsementUnavailable, "nras.key")
+    refused(EndorsementUnavailable, "nras.key", lambda: say(mixed))
 
 
 def test_the_right_list_of_keys_among_several(say, recorded):
@@ -174,9 +169,9 @@ def test_the_right_list_of_keys_among_several(say, recorded):
 
 def test_only_answer_is_about_something_else(say, recorded, vendor, nonce):
     other = vendor.evidence_list(OTHER, 2)
-    refused(lambda: say(recorded((other, OTHER, {}))), StaleEvidence, "nras.nonce")
+    refused(StaleEvidence, "nras.nonce", lambda: say(recorded((other, OTHER, {}))))
     foreign = [vendor.gpu(i).evidence(nonce) for i in (6, 7)]
-    refused(lambda: say(recorded((foreign, nonce, {}))), BindingMismatch, "nras.devices")
+    refused(BindingMismatch, "nras.devices", lambda: say(recorded((foreign, nonce, {}))))
 
 
 def test_answers_about_other_machines_are_left_aside(say, recorded, vendor, nonce):
@@ -185,7 +180,7 @@ def test_answers_about_other_machines_are_left_aside(say, recorded, vendor, nonc
     found = say(recorded((foreign, nonce, {}), (None, nonce, {}), (stale, OTHER, {})))
     assert len(found.devices) == 2
     none = recorded((foreign, nonce, {}), (stale, OTHER, {}))
-    refused(lambda: say(none), EndorsementUnavailable, "nras.devices")
+    refused(EndorsementUnavailable, "nras.devices", lambda: say(none))
 
 
 def test_a_no_is_never_passed_over(say, recorded, nonce):
@@ -197,26 +192,23 @@ def test_a_no_is_never_passed_over(say, recorded, nonce):
             [(None, nonce, bad), (None, nonce, {})],
             [(None, nonce, bad)],
         ):
-            refused(lambda: say(recorded(*answers)), EndorsementInvalid, "nras.claims")  # noqa: B023
+            refused(EndorsementInvalid, "nras.claims", lambda: say(recorded(*answers)))  # noqa: B023
 
 
 def test_half_of_the_devices_is_not_enough(say, recorded, entries, nonce):
-    refused(
-        lambda: say(recorded((entries[:1], nonce, {}), (entries[1:], nonce, {}))),
-        BindingMismatch,
-        "nras.devices",
-    )
+    halves = recorded((entries[:1], nonce, {}), (entries[1:], nonce, {}))
+    refused(BindingMismatch, "nras.devices", lambda: say(halves))
 
 
 def test_malformed_answer_beside_a_good_one(say, recorded):
     good = recorded()
     both = nvidia.Endorsements(nras_answers=(*good.nras_answers, b"[]"), jwks=good.jwks)
-    refused(lambda: say(both), MalformedEvidence, "nras.token")
+    refused(MalformedEvidence, "nras.token", lambda: say(both))
 
 
 def test_expired_answer(say, recorded, at):
     late = at + timedelta(hours=2)
-    refused(lambda: say(recorded(), at=late), EndorsementUnavailable, "nras.claims")
+    refused(EndorsementUnavailable, "nras.claims", lambda: say(recorded(), at=late))
 
 
 def test_gpus_and_switches_need_an_answer_each(say, recorded, vendor, verify, entries, nonce):
@@ -228,7 +220,7 @@ def test_gpus_and_switches_need_an_answer_each(say, recorded, vendor, verify, en
     assert [item.name for item in claims.devices] == ["SWITCH-0", "GPU-0", "GPU-1"]
     assert claims.revocation_checked
     half = recorded((entries, nonce, third))
-    refused(lambda: say(half, devices=devices), EndorsementUnavailable, "nras.devices")
+    refused(EndorsementUnavailable, "nras.devices", lambda: say(half, devices=devices))
     older = say(recorded((entries, nonce, {}), (switches, nonce, third)), devices=devices)
     assert (older.version, older.revocation_checked) == ("2.0", False)
 

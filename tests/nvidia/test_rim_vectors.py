@@ -21,6 +21,8 @@ from teeverify.errors import (
     TeeVerifyError,
 )
 
+from ..refusals import refused
+
 pytestmark = pytest.mark.vectors
 TODAY = "2026-11-22T00:00:00Z"
 PAST = "2025-01-10T00:00:00Z"
@@ -48,13 +50,6 @@ def device(vectors: Path, name: str, at: str = TODAY) -> nvidia.DeviceClaims:
     chain = (folder / f"{name}.chain.pem").read_text()
     entries = [{"evidence": report, "certificate": chain}]
     return nvidia.verify_evidence(entries, nonce=report[8:72], at=at).devices[0]
-
-
-def refused(error, check, action) -> TeeVerifyError:
-    with pytest.raises(TeeVerifyError) as caught:
-        action()
-    assert (type(caught.value), caught.value.id) == (error, check), caught.value
-    return caught.value
 
 
 @pytest.mark.parametrize(("name", "product", "version", "active", "at"), GENUINE)

@@ -24,6 +24,8 @@ from teeverify.errors import (
 )
 from teeverify.roots import vendors
 
+from ..refusals import refused
+
 pytestmark = pytest.mark.vectors
 AT = "2026-11-22T00:00:00Z"
 PPCIE_NONCE = "4760e30534a0621357d458b1a7936551b5dc4cd1e69718adf7ed9fb0252a537e"
@@ -50,13 +52,6 @@ def single(vectors: Path, name: str) -> tuple[list[dict[str, str]], str]:
 
 def verify(entries, nonce, at=AT, endorsements=None) -> nvidia.Claims:
     return nvidia.verify_evidence(entries, endorsements, nonce=nonce, at=at)
-
-
-def refused(error, check, action) -> TeeVerifyError:
-    with pytest.raises(TeeVerifyError) as caught:
-        action()
-    assert (type(caught.value), caught.value.id) == (error, check), caught.value
-    return caught.value
 
 
 # --- evidence -----------------------------------------------------------------------------------

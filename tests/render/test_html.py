@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -12,7 +13,6 @@ from teeverify.appraisal.observation import CLAIM_NAMES
 from teeverify.client.receipts import Receipt
 from teeverify.errors import MalformedEvidence
 from teeverify.render import embedded_receipt, is_report, render_card, render_report
-from teeverify.roots import UnsafeTestRoots
 from teeverify.simulator.receipts import ReceiptForge
 from teeverify.simulator.tee import SimulatedTee
 
@@ -46,7 +46,7 @@ def kept():
     tee = SimulatedTee(gpus=1)
     receipt = Receipt(ReceiptForge(tee).receipt("why?", answer=HOSTILE))
     raw = receipt.to_bytes(include="bytes")
-    roots = UnsafeTestRoots([tee.roots_pem()])
+    roots = tee.roots()
     return raw, Receipt.load(raw).verify(roots=roots), roots
 
 
@@ -109,8 +109,6 @@ def test_the_first_sentence_is_the_heading(stage):
         result = stage.appraise(**asked)
         heading = re.search("<h2>(.*?)</h2>", render_card(result))[1]
         shown = re.sub("<[^>]*>", "", heading)
-        import html
-
         assert html.unescape(shown).endswith(result.summary)
 
 
@@ -128,6 +126,20 @@ def test_all_claims_the_failed_ones_first(stage):
     assert names[0] == "fresh"
 
 
+def test_what_keeps_a_claim_from_a_good_sign_is_told(stage):
+    result = stage.appraise()
+    told = html.escape(result.finding("signer.origin").message)
+    assert f"<br>but: {told}</td>" in render_card(result)
+    signs = re.findall('<tr><td class="sign (.*?)".*?</tr>', render_card(result).split("Checks")[0])
+    assert render_card(result).count("<br>but: ") >= signs.count("warned") > 0
+
+
+def test_a_long_title_is_cut_with_a_sign(stage):
+    page = render_report(stage.appraise())
+    title = page.partition("<title>")[2].partition("</title>")[0]
+    assert title.endswith("…")
+
+
 def test_the_answers_text_only_where_it_was_proven(kept, stage):
     raw, result, _ = kept
     answer = Receipt.load(raw).parts.response.raw
@@ -141,7 +153,7 @@ def test_the_answers_text_only_where_it_was_proven(kept, stage):
 def test_a_long_answer_is_cut():
     tee = SimulatedTee(gpus=1)
     receipt = Receipt(ReceiptForge(tee).receipt("why?", answer="x" * 100_000))
-    result = receipt.verify(roots=UnsafeTestRoots([tee.roots_pem()]))
+    result = receipt.verify(roots=tee.roots())
     page = render_card(result, answer=receipt.parts.response.raw)
     assert "x" * 1000 in page
     assert "x" * 2100 not in page

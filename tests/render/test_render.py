@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teeverify.appraisal import Outcome
+from teeverify.appraisal import Outcome, Severity
 from teeverify.appraisal.observation import CLAIM_NAMES
 from teeverify.cli.faces import error_summary
 from teeverify.errors import TeeVerifyError
@@ -147,6 +147,27 @@ def test_a_refusal_shows_what_failed_first(stage):
     assert "--all shows them" in text
     everything = render_result(result, everything=True)
     assert all(finding.id in everything for finding in result.findings)
+
+
+def test_a_sign_of_reservation_says_why(stage):
+    result = stage.appraise()
+    finding = result.finding("signer.origin")
+    assert (finding.severity, result.claims["key"].outcome) == (Severity.WARNS, Outcome.PROVEN)
+    text = " ".join(render_result(result).split())
+    assert f" but: {finding.message}" in text
+    good = [line for line in render_result(result).splitlines() if line.startswith("  OK ")]
+    assert good
+    assert not any("but:" in line for line in good)
+
+
+def test_what_holds_of_several_parts_is_told_once(stage):
+    result = stage.appraise(policy="strict")
+    devices = [f for f in result.findings if f.id == "gpu.device"]
+    assert len(devices) == 2
+    for everything in (False, True):
+        text = render_result(result, everything=everything)
+        assert text.count(" gpu.device [") == 1
+        assert " gpu.device [gpu[0], gpu[1]] " in text
 
 
 def test_no_good_sign_on_what_is_not_proven(stage):

@@ -15,6 +15,7 @@ from teeverify import snp
 from teeverify.encoding.fields import JsonObject
 from teeverify.errors import BindingMismatch, MalformedEvidence, SignatureInvalid, StaleEvidence
 
+from ..refusals import refused
 from .conftest import AT
 
 PCRS = tuple(bytes([n]) * 32 for n in range(24))
@@ -111,13 +112,6 @@ class Vm:
 @pytest.fixture(scope="module")
 def vm(forge):
     return Vm(forge)
-
-
-def refused(kind, id, act):
-    with pytest.raises(kind) as caught:
-        act()
-    assert caught.value.id == id, str(caught.value)
-    return caught.value
 
 
 @pytest.mark.parametrize("hash_type", [1, 2, 3])

@@ -195,7 +195,7 @@ def test_show_export_import_prune(stage):
     assert "VCEK of Milan" in out
     assert "0 answers forgotten" in stage.run("endorsements", "prune", *again)[1]
     later = (now() + timedelta(days=60)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    assert "1 answers forgotten" in stage.run("endorsements", "prune", "--at", later, *again)[1]
+    assert "1 answer forgotten" in stage.run("endorsements", "prune", "--at", later, *again)[1]
     out = stage.run("endorsements", "show", *again)[1]
     assert "revocation list" not in out
     assert "VCEK of Milan" in out

@@ -24,6 +24,7 @@ from teeverify.simulator.amd import certificate_table, pem
 from teeverify.simulator.google import Google, message
 from teeverify.snp.kds import firmware_questions
 
+from ..refusals import refused
 from .conftest import AT
 
 MEASUREMENT = bytes(range(48))
@@ -49,13 +50,6 @@ def verify(google, forge, claims):
         return snp.verify_firmware(raw, claims, **given)
 
     return run
-
-
-def refused(kind, id, act):
-    with pytest.raises(kind) as caught:
-        act()
-    assert caught.value.id == id, str(caught.value)
-    return caught.value
 
 
 def test_good(verify, google):

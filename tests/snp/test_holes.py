@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from teeverify import snp
 from teeverify.appraisal import Policy
 from teeverify.client import Verifier
-from teeverify.client.amd import AmdEndorsements
+from teeverify.client.vendors.amd import AmdEndorsements
 from teeverify.errors import (
     BindingMismatch,
     ChainInvalid,

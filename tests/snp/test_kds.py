@@ -9,7 +9,7 @@ import pytest
 
 from teeverify import snp
 from teeverify.client import Verifier
-from teeverify.client.amd import AmdEndorsements
+from teeverify.client.vendors.amd import AmdEndorsements
 from teeverify.clock import now
 from teeverify.endorsements import Answer
 from teeverify.endorsements.fetch import Fetcher

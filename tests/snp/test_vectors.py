@@ -24,6 +24,8 @@ from teeverify.roots import EMBEDDED, amd
 from teeverify.roots.amd import AMD_INTERMEDIATES
 from teeverify.snp.azure import parse_hcl_report
 
+from ..refusals import refused
+
 pytestmark = pytest.mark.vectors
 
 AT = "2026-09-01T00:00:00Z"  # when the recorded revocation lists were in force
@@ -57,13 +59,6 @@ class Vectors:
 @pytest.fixture(scope="module")
 def real(vectors):
     return Vectors(vectors)
-
-
-def refused(kind, id, act):
-    with pytest.raises(kind) as caught:
-        act()
-    assert caught.value.id == id, str(caught.value)
-    return caught.value
 
 
 class TestAccepted:

@@ -24,16 +24,10 @@ from teeverify.errors import (
 from teeverify.roots import EMBEDDED, UnsafeTestRoots
 from teeverify.simulator.amd import Amd, certificate_table
 
+from ..refusals import refused
 from .conftest import AT
 
 YEAR = timedelta(days=365)
-
-
-def refused(kind, id, act):
-    with pytest.raises(kind) as caught:
-        act()
-    assert caught.value.id == id, str(caught.value)
-    return caught.value
 
 
 class TestGood:

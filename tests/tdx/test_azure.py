@@ -23,6 +23,8 @@ from teeverify.errors import (
 from teeverify.simulator.azure import AzureTd
 from teeverify.simulator.intel import Intel
 
+from ..refusals import refused
+
 AT = datetime(2026, 6, 10, tzinfo=UTC)
 NONCE = b"n" * 32
 
@@ -67,12 +69,6 @@ def appraise(intel, known):
         return verifier.appraise(json.dumps(evidence).encode(), scope="evidence", **asked)
 
     return run
-
-
-def refused(kind, id, act):
-    with pytest.raises(TeeVerifyError) as caught:
-        act()
-    assert (type(caught.value), caught.value.id) == (kind, id), str(caught.value)
 
 
 # --- in Python ------------------------------------------------------------------------------------

@@ -205,9 +205,13 @@ def _in_order(findings: Iterable[Finding]) -> list[Finding]:
 
 def _finding(seen: Observation, level: Level) -> Finding:
     severity, exit_code = _severity(seen, level)
+    check = CATALOG[seen.id]
+    hint = seen.hint
+    if hint is None and severity is Severity.REFUSES and seen.reached:
+        hint = check.fix  # a "no" says what to do
     return Finding(
         id=seen.id,
-        claim=CATALOG[seen.id].claim,
+        claim=check.claim,
         outcome=seen.outcome,
         severity=severity,
         message=printable(seen.message),
@@ -215,7 +219,7 @@ def _finding(seen: Observation, level: Level) -> Finding:
         by=_plain(seen.by),
         got=_plain(seen.got),
         want=_plain(seen.want),
-        hint=_plain(seen.hint),
+        hint=_plain(hint),
         exit_code=exit_code,
         error=seen.error,
     )

@@ -37,7 +37,7 @@ _DECIDING: Mapping[str, tuple[str, ...]] = {
     "channel": ("endpoint.bound", "confidential.request", "confidential.answer"),
 }
 _LEAST_CERTAIN_FIRST = (Outcome.FAILED, Outcome.ABSENT, Outcome.ASSERTED, Outcome.PROVEN)
-_NOT_LOOKED_AT = "nothing was shown"
+_NOT_LOOKED_AT = "nothing here tells"
 
 
 def claims_of(

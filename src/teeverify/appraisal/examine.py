@@ -207,9 +207,10 @@ def _cpu(seen: ExaminedMachine, evidence: Evidence, question: Question) -> tdx.C
         if evidence.tdx_endorsements is None:
             tdx.parse_quote(quote)  # what is malformed is wrong, whatever is missing beside it
             raise EndorsementUnavailable(
-                "Intel's TCB information, QE identity and revocation lists are not at hand",
+                "Intel's TCB information for this CPU, the identity of its quoting enclave (QE) "
+                "and revocation lists are not at hand",
                 id="tdx.tcb-info",
-                hint="Pass --endorsements PATH.",
+                hint="Let it be fetched (without --offline), or pass --endorsements PATH.",
             )
         return tdx.verify_quote(
             quote, evidence.tdx_endorsements, at=question.at, roots=question.roots

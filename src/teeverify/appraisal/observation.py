@@ -69,6 +69,7 @@ class Observation:
         hard: A failure that refuses whatever level the policy sets: it contradicts what the user
             said. Or something missing that could be had now, and so is needed at any level but
             ``note``.
+        reached: Whether the check was made at all.
     """
 
     id: str
@@ -82,6 +83,7 @@ class Observation:
     hint: str | None = None
     concern: bool = False
     hard: bool = False
+    reached: bool = True
 
     @classmethod
     def proven(
@@ -139,6 +141,12 @@ class Observation:
             want=want,
             hint=hint,
         )
+
+    @classmethod
+    def not_reached(cls, id: str, why: str, *, subject: str = "") -> Observation:
+        """Something earlier, which is reported itself, kept the check from being made."""
+        text = f"Not reached: {why}."
+        return cls(id=id, outcome=Outcome.ABSENT, message=text, subject=subject, reached=False)
 
     @classmethod
     def failed(cls, error: TeeVerifyError, *, subject: str = "", hard: bool = False) -> Observation:

@@ -148,7 +148,7 @@ ROWS: tuple[Row, ...] = (
         genuine="warn",
         strict="proven",
         floor="note",
-        asks="the signing key was made inside this machine",
+        asks="the machine's key provider is one that you listed (signer.key_services)",
     ),
     *ANSWER_ROWS,
     *DIALECT_ROWS,

@@ -62,5 +62,5 @@ def _passed(check: Check, label: str) -> Observation:
 
 def not_reached(ids: Sequence[str], label: str) -> list[Observation]:
     """Checks that an earlier failure kept from being made."""
-    text = "Not reached: an earlier check failed."
-    return [Observation.absent(check_id, text, subject=label) for check_id in ids]
+    why = "an earlier check failed"
+    return [Observation.not_reached(check_id, why, subject=label) for check_id in ids]

@@ -145,7 +145,8 @@ def _refused_by_policy(
     head = f"Refused by your policy ({policy.name}): "
     if not worst:
         warnings = [f for f in findings if f.severity is Severity.WARNS]
-        return f"{head}genuine, but {_first_words(warnings)}"
+        takes_none = "This policy takes no reservations (verdict.accept)."
+        return f"{head}genuine, but {_first_words(warnings)} {takes_none}"
     failed = [f for f in worst if f.outcome is Outcome.FAILED]
     if failed:
         return head + _sentence(failed[0]) + _compared(failed[0])
@@ -161,7 +162,7 @@ def _first_words(findings: Sequence[Finding]) -> str:
         by_check.setdefault(finding.id, _REASONS.get(finding.id) or _lower(finding.message))
     reasons = list(by_check.values())
     rest = len(reasons) - _SHOWN
-    more = f"; and {rest} more (--all lists them)" if rest > 0 else ""
+    more = f"; and {rest} more" if rest > 0 else ""
     hint = f" {ordered[0].hint}" if len(reasons) == 1 and ordered[0].hint else ""
     return "; ".join(reasons[:_SHOWN]) + more + "." + hint
 
@@ -309,11 +310,11 @@ def _said_by_others(findings: Sequence[Finding], scope: Scope) -> list[str]:
     if scope == "endpoint" and bound is not None and bound.outcome is Outcome.ABSENT:
         unsigned = any(f.id == "answer.unsigned" for f in findings)
         counts = (
-            "answers carry no signature, so only a connection to its keys counts"
+            "only a connection to its keys counts, for answers carry no signature"
             if unsigned
             else "only answers signed by its key count"
         )
-        reasons.append(f"nothing shows that the endpoint is this machine: {counts}")
+        reasons.append(f"nothing shows that the endpoint is this machine, so {counts}")
     if scope == "answer" and _warned(findings, "request.bound"):
         holder = any(f.id == "receipt.time" for f in findings)
         reasons.append(_request_reason(findings, "holder" if holder else "endpoint"))

@@ -17,7 +17,7 @@ from teeverify.appraisal import AttestationResult, Policy
 from teeverify.audit.records import Batch, Records
 from teeverify.audit.report import Report, Row
 from teeverify.client import Verifier
-from teeverify.client.receipt_evidence import Attestations, evidence_of
+from teeverify.client.sources.receipt import Attestations, evidence_of
 from teeverify.encoding.strict import json_value
 from teeverify.errors import ConfigurationError, TeeVerifyError
 from teeverify.providers import DIALECTS

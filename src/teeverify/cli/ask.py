@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from openai import Stream
     from openai.types.chat import ChatCompletionChunk
 
-    from teeverify.client.openai import OpenAI
     from teeverify.client.receipts import Receipt
+    from teeverify.client.transports.openai import OpenAI
 
 __all__ = ["add_ask", "ask"]
 

@@ -18,6 +18,7 @@ from cryptography.hazmat.backends.openssl import backend
 
 from teeverify import __version__
 from teeverify.clock import now, show_time
+from teeverify.encoding.text import counted
 from teeverify.endorsements.store import default_folder
 from teeverify.endorsements.tls import system_authorities, tls_library
 from teeverify.errors import EXIT_POLICY, EXIT_SATISFIED, ConfigurationError
@@ -156,7 +157,9 @@ def _cache(moment: datetime) -> Iterator[Line]:
         problem = "" if usable else f"it cannot be made: {_ANOTHER}"
         yield Line("cache", "folder", f"{folder} (not there yet)", problem)
         return
-    yield Line("cache", "folder", f"{folder}, {len(files)} files", _rights(folder, status))
+    yield Line(
+        "cache", "folder", f"{folder}, {counted(len(files), 'file')}", _rights(folder, status)
+    )
     if newest is not None and newest > moment.timestamp() + 600:
         yield Line(
             "cache", "newest file", "of the future", "the clock was set back: check your clock"

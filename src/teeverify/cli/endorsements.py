@@ -23,13 +23,14 @@ from teeverify.cli.endorsements_nvidia import (
     nvidia_rows,
 )
 from teeverify.cli.files import write_output
-from teeverify.client.endorsements import load_given
-from teeverify.client.intel import IntelEndorsements
 from teeverify.client.sources import load_evidence
+from teeverify.client.vendors.given import load_given
+from teeverify.client.vendors.intel import IntelEndorsements
 from teeverify.clock import now, parse_time, show_time
 from teeverify.crypto.crl import Crl
 from teeverify.encoding.fields import JsonObject
 from teeverify.encoding.strict import hex_bytes
+from teeverify.encoding.text import counted
 from teeverify.endorsements import Answer, read_bundle, read_file, write_bundle
 from teeverify.endorsements.fetch import Fetcher
 from teeverify.endorsements.store import Store, default_folder
@@ -289,7 +290,7 @@ def _export(options: argparse.Namespace) -> int:
 def _write(path: str, answers: Iterable[Answer]) -> None:
     kept = list(answers)
     write_output(path, write_bundle(kept))
-    print(f"{len(kept)} answers written to {printable(path)}")
+    print(f"{counted(len(kept), 'answer')} written to {printable(path)}")
 
 
 def _import(options: argparse.Namespace) -> int:
@@ -314,7 +315,7 @@ def _prune(options: argparse.Namespace) -> int:
     store = _store(options)
     old = [answer.url for answer in store.answers() if _is_old(answer, at)]
     store.remove(old)
-    print(f"{len(old)} answers forgotten")
+    print(f"{counted(len(old), 'answer')} forgotten")
     return EXIT_SATISFIED
 
 

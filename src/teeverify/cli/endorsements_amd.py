@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from teeverify import snp
-from teeverify.client.amd import AmdEndorsements
+from teeverify.client.vendors.amd import AmdEndorsements
 from teeverify.encoding.strict import hex_bytes
 from teeverify.endorsements import Answer
 from teeverify.endorsements.fetch import Fetcher

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from teeverify import nvidia
-from teeverify.client.nvidia import NvidiaEndorsements
+from teeverify.client.vendors.nvidia import NvidiaEndorsements
 from teeverify.crypto.ocsp import MAX_AGE, parse_response
 from teeverify.endorsements import Answer
 from teeverify.endorsements.fetch import Fetcher

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from teeverify.appraisal import Policy
 from teeverify.audit import Mapper, Report, Settings, audit, is_records, on_ray
+from teeverify.encoding.text import counted
 from teeverify.errors import ConfigurationError
 from teeverify.render import printable
 from teeverify.roots import TimestampRoots, UnsafeTestRoots
@@ -97,7 +98,7 @@ def _progress() -> Iterator[Callable[[int], None] | None]:
 
 
 def _table(report: Report, *, everything: bool) -> str:
-    lines = [f"{len(report.rows)} receipts"]
+    lines = [counted(len(report.rows), "receipt")]
     if any(row.simulated for row in report.rows):
         lines[0] = f"SIMULATED. {lines[0]}"
     lines += [f"  {number:>9}  {code}  {_MEANINGS[code]}" for code, number in report.counts.items()]

@@ -9,6 +9,7 @@ from teeverify.cli.flags import add_recorded, add_test_roots
 from teeverify.cli.release import add_release, release
 from teeverify.cli.verify import verifier_of
 from teeverify.clock import now
+from teeverify.encoding.text import counted
 from teeverify.errors import EXIT_SATISFIED
 from teeverify.render import printable
 
@@ -53,7 +54,7 @@ def policy(options: argparse.Namespace) -> int:
     if options.verb == "check":
         print(
             f"{printable(chosen.name)} is a policy: extends {chosen.extends}, "
-            f"{len(chosen.references.entries)} code references, hash {chosen.hash}"
+            f"{counted(len(chosen.references.entries), 'code reference')}, hash {chosen.hash}"
         )
         return EXIT_SATISFIED
     print(f"# {printable(chosen.name)}, hash {chosen.hash}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from teeverify.binding import PAIRS
-from teeverify.client.endpoint import DEFAULT_DIALECT
+from teeverify.client.network.endpoint import DEFAULT_DIALECT
 from teeverify.e2ee import METHODS
 from teeverify.errors import EXIT_SATISFIED
 from teeverify.providers import DIALECTS

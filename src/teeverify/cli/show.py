@@ -12,6 +12,7 @@ from teeverify.cli.flags import add_dialect, add_endorsements_path, add_policy, 
 from teeverify.cli.verify import appraised, verifier_of
 from teeverify.client.sources import load_evidence
 from teeverify.clock import show_time
+from teeverify.encoding.text import counted
 from teeverify.errors import EXIT_SATISFIED, WORST_FIRST
 from teeverify.render import differences, printable, render_difference, wrap
 
@@ -48,7 +49,7 @@ def _of_receipt(evidence: Evidence) -> list[str]:
     return [
         f"receipt id {held.digest.hex()}",
         f"made at {show_time(held.stated)}, says its holder",
-        f"{len(held.timestamps)} timestamps; to ask for one: {query}",
+        f"{counted(len(held.timestamps), 'timestamp')}; to ask for one: {query}",
     ]
 
 

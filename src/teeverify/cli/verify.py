@@ -14,10 +14,10 @@ from teeverify.cli.files import write_output
 from teeverify.cli.many import verify_many
 from teeverify.client import Verifier
 from teeverify.client.memory import EndpointMemory
-from teeverify.client.nvidia import NvidiaEndorsements
-from teeverify.client.receipt_maker import receipt_of_recording
 from teeverify.client.receipts import Receipt
+from teeverify.client.receipts.recording import receipt_of_recording
 from teeverify.client.sources import is_url, read_bytes
+from teeverify.client.vendors.nvidia import NvidiaEndorsements
 from teeverify.encoding.strict import MAX_JSON_BYTES
 from teeverify.errors import WORST_FIRST, ConfigurationError, TeeVerifyError
 from teeverify.render import embedded_receipt, is_report, render_report, render_table

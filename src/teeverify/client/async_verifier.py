@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from teeverify.appraisal import AttestationResult, Policy
 from teeverify.client.connect import DEFAULT_TIMEOUT, open_async_session
-from teeverify.client.session import AsyncAttestedSession
-from teeverify.client.sources import Source
-from teeverify.client.verifier import Verifier
+from teeverify.client.session.session import AsyncAttestedSession
+from teeverify.client.sources.load import Source
+from teeverify.client.verifier import Arguments, Verifier
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-    from teeverify.client.verifier import Arguments
 
 __all__ = ["AsyncVerifier"]
 

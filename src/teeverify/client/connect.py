@@ -7,14 +7,14 @@ from pathlib import Path
 
 from teeverify.appraisal import Policy
 from teeverify.appraisal.evidence import Evidence
-from teeverify.client.attestation import ask
-from teeverify.client.core import SessionCore
-from teeverify.client.endorsements import EndorsementSource
-from teeverify.client.endpoint import Endpoint
-from teeverify.client.fetch_httpx import AsyncHttpxFetch, http_library
-from teeverify.client.fetch_requests import RequestsFetch
-from teeverify.client.session import AsyncAttestedSession, AttestedSession
-from teeverify.client.steps import Blocking, Looping
+from teeverify.client.network.endpoint import Endpoint
+from teeverify.client.network.fetch_httpx import AsyncHttpxFetch, http_library
+from teeverify.client.network.fetch_requests import RequestsFetch
+from teeverify.client.network.steps import Blocking, Looping
+from teeverify.client.session.attestation import ask
+from teeverify.client.session.core import SessionCore
+from teeverify.client.session.session import AsyncAttestedSession, AttestedSession
+from teeverify.client.vendors.given import EndorsementSource
 from teeverify.client.verifier import Verifier
 from teeverify.roots import UnsafeTestRoots
 

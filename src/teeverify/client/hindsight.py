@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
-from teeverify import nvidia, snp, tdx
 from teeverify.appraisal import Evidence, Examined, Question, examine
 from teeverify.appraisal.evidence import Held
 from teeverify.appraisal.hindsight import Hindsight
-from teeverify.client.endorsements import Given
-from teeverify.client.receipt_evidence import Attestations
+from teeverify.client.sources.receipt import Attestations
+from teeverify.client.vendors.given import Given, in_addition
 from teeverify.clock import show_time
 from teeverify.crypto.timestamp import parse_timestamp, verify_timestamp
 from teeverify.errors import ChainInvalid, TeeVerifyError
@@ -20,7 +19,6 @@ from teeverify.roots import TimestampRoots
 
 __all__ = ["Retrospect"]
 
-T = TypeVar("T")
 _Complete: TypeAlias = Callable[[Evidence, Question, datetime], Evidence]
 
 
@@ -60,7 +58,7 @@ class Retrospect:
         asked = (held.attestation, question.nonce, question.nonce_by)
         then = self.attestations.get(
             ("then", *asked, question.at, question.at_by),
-            lambda: examine(with_given(evidence, self._given), question),
+            lambda: examine(in_addition(evidence, self._given), question),
         )
         today = self.attestations.get(
             ("now", *asked, show_time(moment)[:13]),
@@ -113,23 +111,3 @@ class Retrospect:
             return None
         except TeeVerifyError as error:
             return error
-
-
-def with_given(evidence: Evidence, given: Given) -> Evidence:
-    """A receipt's evidence with what the caller gave added: the receipt's own still counts.
-
-    Both are there, since what is current today was not yet issued then.
-    """
-    intel = [one for one in (evidence.tdx_endorsements, given.tdx) if one is not None]
-    amd = [one for one in (evidence.snp_endorsements, given.snp) if one is not None]
-    gpus = [one for one in (evidence.nvidia_endorsements, given.nvidia) if one is not None]
-    return replace(
-        evidence,
-        tdx_endorsements=tdx.Endorsements.union(*intel) if len(intel) > 1 else _first(intel),
-        snp_endorsements=snp.Endorsements.union(*amd) if len(amd) > 1 else _first(amd),
-        nvidia_endorsements=nvidia.Endorsements.union(*gpus) if len(gpus) > 1 else _first(gpus),
-    )
-
-
-def _first(items: list[T]) -> T | None:
-    return items[0] if items else None

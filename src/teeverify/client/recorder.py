@@ -16,22 +16,18 @@ from urllib.parse import quote
 
 from teeverify import nvidia, snp, tdx
 from teeverify.appraisal.evidence import Evidence
-from teeverify.client.attestation import ask
-from teeverify.client.endpoint import Endpoint
-from teeverify.client.fetch import Fetch, Get, Got
-from teeverify.client.fetch_requests import RequestsFetch
-from teeverify.client.steps import Blocking
+from teeverify.client.network.endpoint import Endpoint
+from teeverify.client.network.fetch import Fetch, Get, Got
+from teeverify.client.network.fetch_requests import RequestsFetch
+from teeverify.client.network.steps import Blocking
+from teeverify.client.session.attestation import ask
 from teeverify.client.verifier import Verifier
 from teeverify.clock import now, show_time
 from teeverify.errors import ConfigurationError
+from teeverify.nvidia.services import NVIDIA_NRAS, NVIDIA_OCSP, NVIDIA_RIM
+from teeverify.tdx.pcs import INTEL_PCS, ROOT_CRL_URL
 
 __all__ = ["Recording", "record"]
-
-_INTEL = "https://api.trustedservices.intel.com"
-_ROOT_CRL = "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der"
-_NRAS = "https://nras.attestation.nvidia.com"
-_RIM = "https://rim.attestation.nvidia.com/v1/rim"
-_OCSP = "http://ocsp.ndis.nvidia.com/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,20 +187,20 @@ class _Writer:
 def _of_intel(endorsements: tdx.Endorsements) -> Iterator[tuple[str, bytes, dict[str, str]]]:
     pool = endorsements.pool
     for info in (entry.item for entry in pool.tcb_infos):
-        route = f"{_INTEL}/{info.tee.lower()}/certification/v4/tcb?fmspc={info.fmspc.hex()}"
+        route = f"{INTEL_PCS}/{info.tee.lower()}/certification/v4/tcb?fmspc={info.fmspc.hex()}"
         body = b'{"tcbInfo":%b,"signature":"%b"}' % (info.signed, info.signature.hex().encode())
         yield route, body, _chain("Tcb-Info-Issuer-Chain", info.issuer_chain)
     for identity in (entry.item for entry in pool.qe_identities):
-        route = f"{_INTEL}/{identity.tee.lower()}/certification/v4/qe/identity"
+        route = f"{INTEL_PCS}/{identity.tee.lower()}/certification/v4/qe/identity"
         hexed = identity.signature.hex().encode()
         body = b'{"enclaveIdentity":%b,"signature":"%b"}' % (identity.signed, hexed)
         yield route, body, _chain("Sgx-Enclave-Identity-Issuer-Chain", identity.issuer_chain)
     for entry in pool.pck_crls:
         ca = "processor" if b"Processor" in entry.item.issuer else "platform"
-        route = f"{_INTEL}/sgx/certification/v4/pckcrl?ca={ca}&encoding=der"
+        route = f"{INTEL_PCS}/sgx/certification/v4/pckcrl?ca={ca}&encoding=der"
         yield route, entry.item.der, {}
     for entry in pool.root_crls:
-        yield _ROOT_CRL, entry.item.der, {}
+        yield ROOT_CRL_URL, entry.item.der, {}
 
 
 def _chain(name: str, pem: bytes | None) -> dict[str, str]:
@@ -213,18 +209,18 @@ def _chain(name: str, pem: bytes | None) -> dict[str, str]:
 
 def _of_nvidia(endorsements: nvidia.Endorsements) -> Iterator[tuple[str, bytes]]:
     for body in endorsements.nras_answers:
-        yield f"{_NRAS}/v3/attest/gpu", body
+        yield f"{NVIDIA_NRAS}/v3/attest/gpu", body
     for body in endorsements.jwks:
-        yield f"{_NRAS}/.well-known/jwks.json", body
+        yield f"{NVIDIA_NRAS}/.well-known/jwks.json", body
     for rim in endorsements.rims:
         answer = {
             "id": rim.id,
             "rim": base64.b64encode(rim.xml).decode("ascii"),
             "sha256": hashlib.sha256(rim.xml).hexdigest(),
         }
-        yield f"{_RIM}/{rim.id}", json.dumps(answer).encode("ascii")
+        yield f"{NVIDIA_RIM}/v1/rim/{rim.id}", json.dumps(answer).encode("ascii")
     for body in endorsements.ocsp:
-        yield _OCSP, body
+        yield f"{NVIDIA_OCSP}/", body
 
 
 def _of_amd(endorsements: snp.Endorsements) -> Iterator[tuple[str, bytes]]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from teeverify import snp
 from teeverify.appraisal import (
     AttestationResult,
     Evidence,
@@ -20,38 +19,35 @@ from teeverify.appraisal import (
     examine,
 )
 from teeverify.appraisal.evidence import Scope
-from teeverify.client.amd import AmdEndorsements, has_leaves, reports_in_need
-from teeverify.client.endorsements import EndorsementSource, load_given
-from teeverify.client.given import (
-    given_bytes,
+from teeverify.client.hindsight import Retrospect
+from teeverify.client.memory import EndpointMemory
+from teeverify.client.replays import Replays
+from teeverify.client.sources.files import given_bytes
+from teeverify.client.sources.given import (
     given_nonce,
     require_kind,
     require_own_signature,
     signed_answer,
 )
-from teeverify.client.hindsight import Retrospect
-from teeverify.client.intel import IntelEndorsements, quotes_in_need
-from teeverify.client.memory import EndpointMemory, Replays
-from teeverify.client.nvidia import NvidiaEndorsements, with_nvidia
-from teeverify.client.sources import Source, is_url, load_evidence
+from teeverify.client.sources.load import Source, is_url, load_evidence
+from teeverify.client.vendors.amd import AmdEndorsements
+from teeverify.client.vendors.given import EndorsementSource, in_place, load_given
+from teeverify.client.vendors.intel import IntelEndorsements
+from teeverify.client.vendors.nvidia import NvidiaEndorsements
+from teeverify.client.vendors.services import Services
 from teeverify.clock import now, parse_time
 from teeverify.endorsements.remembered import Remembering
-from teeverify.endorsements.store import Store, default_folder
 from teeverify.errors import (
     ConfigurationError,
-    EvidenceError,
-    Unavailable,
 )
 from teeverify.roots import EMBEDDED, TimestampRoots, UnsafeTestRoots
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from teeverify.client.session import AttestedSession
+    from teeverify.client.session.session import AttestedSession
 
 __all__ = ["Arguments", "Verifier", "appraise", "verify"]
-
-_NOW = timedelta(minutes=10)
 
 
 class Arguments(TypedDict, total=False):
@@ -113,9 +109,7 @@ class Verifier:
         self.given = load_given(endorsements)
         self.memory = EndpointMemory() if memory is None else memory
         self.replays = Replays()
-        self._intel = intel
-        self._amd = amd
-        self._nvidia = nvidia
+        self._services = Services(self.policy, offline=offline, intel=intel, amd=amd, nvidia=nvidia)
         self._of_nvidia = Remembering()
         self._retrospect = Retrospect(self.given, timestamp_roots)
 
@@ -175,7 +169,7 @@ class Verifier:
         moment = now()
         question = self._question(evidence, nonce=nonce, at=at, moment=moment)
         if evidence.held is None:
-            evidence = self._completed(evidence, question, moment)
+            evidence = self._services.complete(evidence, question, moment)
         given = given_bytes(signature, "signature")
         if evidence.held is not None:
             require_own_signature(evidence.answer, given)
@@ -194,7 +188,7 @@ class Verifier:
             examined = examined if self.offline else self.memory.recall(examined, self.policy)
         else:
             examined, hindsight = self._retrospect.look_back(
-                evidence, evidence.held, question, moment, complete=self._completed
+                evidence, evidence.held, question, moment, complete=self._services.complete
             )
         result = appraise_examined(
             examined,
@@ -268,70 +262,20 @@ class Verifier:
         """
         found = self._with_endorsements(evidence)
         question = self._question(found, nonce=None, at=None, moment=at)
-        examined = self._examined(self._completed(found, question, at), question, at)
+        examined = self._examined(self._services.complete(found, question, at), question, at)
         return self.memory.recall(examined, self.policy)
-
-    def _fetches(self, question: Question, moment: datetime) -> bool:
-        """Whether what is missing may be fetched: now, and for Intel's own root or a named host."""
-        if self.offline or abs(question.at - moment) > _NOW:
-            return False
-        return self._intel is not None or question.roots is EMBEDDED
-
-    def _completed(self, evidence: Evidence, question: Question, moment: datetime) -> Evidence:
-        """The evidence with what Intel's service adds, where something is missing."""
-        evidence = self._with_amd(evidence, question, moment)
-        evidence = self._with_nvidia(evidence, question, moment)
-        compares = self.policy["tdx.newest_standard"]
-        quoted = any(machine.quote is not None for machine in evidence.machines)
-        needed = quotes_in_need(evidence) or (compares and quoted)
-        if not needed or not self._fetches(question, moment):
-            return evidence
-        self._intel = self._intel or IntelEndorsements()
-        return self._intel.complete_evidence(evidence, at=question.at, data_sets=compares)
-
-    def _with_amd(self, evidence: Evidence, question: Question, moment: datetime) -> Evidence:
-        """The evidence with what AMD's service adds, where something is missing."""
-        reports = reports_in_need(evidence)
-        foreign = self._amd is None and question.roots is not EMBEDDED
-        if not reports or foreign or self.offline or abs(question.at - moment) > _NOW:
-            return evidence
-        try:
-            self._amd = self._amd or AmdEndorsements()
-            fetched = self._amd.for_reports(
-                reports, at=question.at, with_leaf=not has_leaves(evidence)
-            )
-        except (EvidenceError, Unavailable) as error:
-            return replace(evidence, notes=(*evidence.notes, f"not fetched: {error.message}"))
-        known = evidence.snp_endorsements
-        several = (fetched,) if known is None else (known, fetched)
-        return replace(evidence, snp_endorsements=snp.Endorsements.union(*several))
-
-    def _with_nvidia(self, evidence: Evidence, question: Question, moment: datetime) -> Evidence:
-        """The evidence with what NVIDIA's services add, where something is missing."""
-        none = all(machine.gpus is None for machine in evidence.machines)
-        foreign = self._nvidia is None and question.roots is not EMBEDDED
-        if none or foreign or self.offline or abs(question.at - moment) > _NOW:
-            return evidence
-        self._nvidia = self._nvidia or NvidiaEndorsements()
-        return self._nvidia.complete_evidence(evidence, question, self.policy)
 
     def _examined(self, evidence: Evidence, question: Question, moment: datetime) -> Examined:
         """Examine, under the numbers seen before; then remember the higher ones of genuine CPUs."""
-        store = self._counters(evidence, question, moment)
+        store = self._services.store(evidence, question, moment)
         if store is None:
             return examine(evidence, question)
-        online = self._intel is not None and self._fetches(question, moment)
+        online = self._services.asks_intel(question, moment)
         examined = examine(evidence, replace(question, remembered=store.counters(), online=online))
         for machine in examined.machines:
             if machine.cpu is not None:
                 store.raise_counters(machine.cpu.counters)
         return examined
-
-    def _counters(self, evidence: Evidence, question: Question, moment: datetime) -> Store | None:
-        """Where the numbers of Intel's endorsements are kept, whoever hands them over now."""
-        if self._intel is not None and self._fetches(question, moment):
-            return self._intel.store
-        return Store(default_folder()) if evidence.live and not self.offline else None
 
     def _policy(self, expect: ReferenceValues | None, later: int | None) -> Policy:
         policy = self.policy
@@ -345,11 +289,7 @@ class Verifier:
     def _with_endorsements(self, evidence: Evidence) -> Evidence:
         if evidence.held is not None:
             return evidence  # to a receipt's own, what was given is added
-        return replace(
-            with_nvidia(evidence, self.given.nvidia, self._of_nvidia),
-            tdx_endorsements=self.given.tdx or evidence.tdx_endorsements,
-            snp_endorsements=self.given.snp or evidence.snp_endorsements,
-        )
+        return in_place(evidence, self.given, self._of_nvidia)
 
     def _question(
         self,

@@ -13,12 +13,12 @@ from teeverify.crypto.der import (
     CONTEXT_0,
     ENUMERATED,
     GENERALIZED_TIME,
-    INTEGER,
     OCTET_STRING,
     OID,
     SEQUENCE,
     DerReader,
 )
+from teeverify.crypto.der_writer import element, integer, octets, sequence
 from teeverify.crypto.signed import Signed
 from teeverify.crypto.x509 import Certificate, parse_certificate
 from teeverify.errors import EndorsementUnavailable, MalformedEvidence
@@ -165,27 +165,13 @@ def build_request(certificate: Certificate, issuer: Certificate, nonce: bytes) -
         nonce: 32 fresh bytes.
     """
     cert_id = CertId.of(certificate, issuer, "sha384")
-    algorithm = _tlv(SEQUENCE, bytes.fromhex("0609608648016503040202") + _NULL)
-    serial = cert_id.serial.to_bytes(cert_id.serial.bit_length() // 8 + 1, "big")
-    request = _tlv(
-        SEQUENCE,
-        algorithm
-        + _tlv(OCTET_STRING, cert_id.name_hash)
-        + _tlv(OCTET_STRING, cert_id.key_hash)
-        + _tlv(INTEGER, serial),
+    algorithm = sequence(bytes.fromhex("0609608648016503040202"), _NULL)
+    request = sequence(
+        algorithm, octets(cert_id.name_hash), octets(cert_id.key_hash), integer(cert_id.serial)
     )
-    extension = _tlv(SEQUENCE, _tlv(OID, _NONCE) + _tlv(OCTET_STRING, _tlv(OCTET_STRING, nonce)))
-    requests = _tlv(SEQUENCE, _tlv(SEQUENCE, request))
-    return _tlv(SEQUENCE, _tlv(SEQUENCE, requests + _tlv(_CONTEXT_2, _tlv(SEQUENCE, extension))))
-
-
-def _tlv(tag: int, content: bytes) -> bytes:
-    """One DER element (X.690 section 8.1.3)."""
-    size = len(content)
-    if size < 0x80:  # noqa: PLR2004 -- the short form
-        return bytes((tag, size)) + content
-    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes((tag, 0x80 | len(length))) + length + content
+    extension = sequence(element(OID, _NONCE), octets(octets(nonce)))
+    requests = sequence(sequence(request))
+    return sequence(sequence(requests, element(_CONTEXT_2, sequence(extension))))
 
 
 def parse_response(raw: bytes, *, what: str) -> OcspResponse:

@@ -1,10 +1,10 @@
-"""Text from evidence is not text of ours: nothing in it may steer a terminal (T66)."""
+"""What all texts need. Nothing that evidence says may steer a terminal (T66)."""
 
 from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["printable"]
+__all__ = ["counted", "printable"]
 
 _UNSAFE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
@@ -17,3 +17,8 @@ def printable(text: str, *, limit: int = 2000) -> str:
         f"\\u{ord(c):04x}" if unicodedata.category(c) in _UNSAFE else c for c in text[:limit]
     )
     return shown if len(text) <= limit else f"{shown}…"
+
+
+def counted(number: int, noun: str) -> str:
+    """So many things, in the plural unless it is exactly one."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

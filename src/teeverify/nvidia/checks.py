@@ -136,7 +136,7 @@ RIM_CHECKS: tuple[Check, ...] = (
     Check(
         id="rim.signature",
         claim="gpu_firmware",
-        proves="Each manifest is, in every name and value, what that key signed.",
+        proves="Each manifest is, in every name and value, what the certified key signed.",
         fix="Do not use this file: it was changed, or somebody else signed it.",
     ),
     Check(
@@ -144,12 +144,12 @@ RIM_CHECKS: tuple[Check, ...] = (
         claim="gpu_firmware",
         proves="Each manifest is about the chip that the certificates name and the version that "
         "the device signed.",
-        fix="The service, or the store, gave a manifest of something else under this id.",
+        fix="Get the manifest again: this one is of something else than its id says.",
     ),
     Check(
         id="rim.conflict",
         claim="gpu_firmware",
-        proves="The manifests of driver and VBIOS demand different measurements, and each some.",
+        proves="Each manifest demands measurements, and none that another demands too.",
         fix="Get the manifests again; such a pair says nothing.",
     ),
     Check(

@@ -197,7 +197,7 @@ def _verify_result(answer: Answer) -> Version:
     overall = claims_of(answer.overall, "overall", id=CLAIMS)
     if not overall.boolean("x-nvidia-overall-att-result"):
         raise EndorsementInvalid(
-            "NRAS says that this evidence did not pass",
+            "NVIDIA's service (NRAS) says that this evidence did not pass",
             id=CLAIMS,
             got=_reasons(answer),
             want="x-nvidia-overall-att-result true",

@@ -14,7 +14,14 @@ from teeverify.clock import show_time
 from teeverify.encoding.strict import base64_bytes
 from teeverify.errors import MalformedEvidence
 from teeverify.render.escape import printable
-from teeverify.render.words import FANCY, claim_state, ends, finding_state, verdict_state
+from teeverify.render.words import (
+    FANCY,
+    claim_state,
+    ends,
+    finding_state,
+    reservations,
+    verdict_state,
+)
 
 __all__ = ["embedded_receipt", "is_report", "render_card", "render_report"]
 
@@ -101,7 +108,7 @@ def render_report(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>{_text(result.summary[:80])}</title></head><body>\n"
+        f"<title>{_text(result.summary, 80)}</title></head><body>\n"
         f"{render_card(result, receipt=receipt, answer=answer)}\n{link}</body></html>\n"
     )
 
@@ -161,6 +168,8 @@ def _claims(result: AttestationResult) -> str:
         findings = [f for f in result.findings if f.claim == name]
         state = claim_state(claim, findings)
         by = f" <em>(by {_text(claim.by)})</em>" if claim.by else ""
+        but = reservations(findings) if state == "warned" else []
+        by += "".join(f"<br>but: {_text(message)}" for message in but)
         first = claim.outcome is Outcome.FAILED or any(f.exit_code for f in findings)
         row = (
             f'<tr><td class="sign {state}">{FANCY[state]}</td><th scope="row">{_text(name)}</th>'
@@ -232,7 +241,7 @@ def _finding(finding: Finding) -> str:
         for name, value in (("got", finding.got), ("want", finding.want), ("by", finding.by))
         if value is not None
     )
-    hint = f"<br>{_text(finding.hint)}" if finding.hint else ""
+    hint = f"<br>do {_text(finding.hint)}" if finding.hint else ""
     return (
         f'<tr><td class="sign {state}">{FANCY[state]}</td>'
         f'<th scope="row"><code>{_text(finding.id)}</code>{subject}</th>'

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from teeverify.appraisal import AttestationResult, Finding
 from teeverify.appraisal.result import Claim
 from teeverify.clock import show_time
 from teeverify.encoding.checks import Check, Problem
+from teeverify.encoding.text import counted
 from teeverify.errors import EXIT_UNDECIDED, EXIT_WRONG
 from teeverify.render.escape import printable
-from teeverify.render.words import FANCY, PLAIN, claim_state, ends, finding_state
+from teeverify.render.words import (
+    FANCY,
+    PLAIN,
+    claim_state,
+    ends,
+    finding_state,
+    reservations,
+)
 
 __all__ = [
     "WIDTH",
@@ -53,8 +62,7 @@ def render_result(
         findings = [f for f in result.findings if f.claim == name]
         lines += _claim(claim, findings, colour=colour, width=width)
         shown = findings if everything else [f for f in findings if f.exit_code]
-        drawn = [render_finding(finding, colour=colour, width=width) for finding in shown]
-        lines += dict.fromkeys(drawn)
+        lines += [render_finding(one, colour=colour, width=width) for one in _once_a_finding(shown)]
     lines += ["", *wrap(_footer(result, focus, everything=everything), width)]
     return "\n".join(lines)
 
@@ -103,12 +111,28 @@ def _sign(state: str, *, colour: bool) -> str:
 
 
 def _claim(claim: Claim, findings: Sequence[Finding], *, colour: bool, width: int) -> list[str]:
-    sign = _sign(claim_state(claim, findings), colour=colour)
+    state = claim_state(claim, findings)
+    sign = _sign(state, colour=colour)
     head = f"  {sign} {claim.name:<13} {claim.outcome.value:<9} "
     by = f" (by {claim.by})" if claim.by else ""
     indent = " " * (len("  OK ") + 24)
     first, *others = wrap(claim.text + by, width, first=indent, indent=indent)
-    return [head + first[len(indent) :], *others]
+    lines = [head + first[len(indent) :], *others]
+    if state == "warned":
+        for message in reservations(findings):
+            lines += wrap(message, width, first=f"{indent}but: ", indent=indent)
+    return lines
+
+
+def _once_a_finding(findings: Sequence[Finding]) -> list[Finding]:
+    """What holds of several parts alike is told once, and names them all."""
+    parts: dict[Finding, list[str]] = {}
+    for finding in findings:
+        parts.setdefault(replace(finding, subject=""), []).append(finding.subject)
+    return [
+        replace(finding, subject=", ".join(filter(None, dict.fromkeys(subjects))))
+        for finding, subjects in parts.items()
+    ]
 
 
 def render_finding(finding: Finding, *, colour: bool = False, width: int = WIDTH) -> str:
@@ -137,12 +161,12 @@ def _footer(result: AttestationResult, focus: set[str], *, everything: bool) -> 
     worst = next((f for f in result.findings if f.exit_code == result.exit_code != 0), None)
     about = worst.id if worst else "gpu_link"
     explain = f"`teeverify explain {about}` says what a line means."
-    count = f"{len(result.findings)} checks"
+    count = counted(len(result.findings), "check")
     if everything:
         return f"{count}. {explain}"
     if focus:
         others = 12 - len(focus)
-        return f"The other {others} claims change nothing about that: --all shows them. {explain}"
+        return f"The other claims ({others}) change nothing about that: --all shows them. {explain}"
     return f"{count}. --all lists them; {explain}"
 
 

@@ -8,7 +8,15 @@ from datetime import datetime
 from teeverify.appraisal import AttestationResult, Finding, Outcome, Severity
 from teeverify.appraisal.result import Claim
 
-__all__ = ["FANCY", "PLAIN", "claim_state", "ends", "finding_state", "verdict_state"]
+__all__ = [
+    "FANCY",
+    "PLAIN",
+    "claim_state",
+    "ends",
+    "finding_state",
+    "reservations",
+    "verdict_state",
+]
 
 # The year by which certificates say that they have no end (RFC 5280 section 4.1.2.5).
 _NO_END = 9999
@@ -36,6 +44,11 @@ def claim_state(claim: Claim, findings: Iterable[Finding]) -> str:
     state = _OF_OUTCOME[claim.outcome]
     warned = any(f.severity is not Severity.INFORMS for f in findings)
     return "warned" if state == "good" and warned else state
+
+
+def reservations(findings: Iterable[Finding]) -> list[str]:
+    """Why a claim that is proven has no good sign, each reason once."""
+    return list(dict.fromkeys(f.message for f in findings if f.severity is Severity.WARNS))
 
 
 def finding_state(finding: Finding) -> str:

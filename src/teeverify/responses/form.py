@@ -18,6 +18,7 @@ from teeverify.responses.signed_text import NO_KEYS, KnownKeys
 
 __all__ = [
     "CALLER_CHOOSES",
+    "NO_SIGNATURE",
     "UNSIGNED",
     "Carrying",
     "Context",
@@ -31,6 +32,8 @@ __all__ = [
 CALLER_CHOOSES = (
     "the endpoint: in this dialect whoever calls the enclave may choose the request hash"
 )
+NO_SIGNATURE = "the signature did not verify"
+"""Why what is signed with an answer was not compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +151,7 @@ def request_hash(want: str | None, request: bytes | None, *, response_hash: str)
     if request is None:
         return Observation.absent("request.bound", "The request was not given (--request).")
     if want is None:
-        return Observation.absent("request.bound", "Not reached: the signature did not verify.")
+        return Observation.not_reached("request.bound", NO_SIGNATURE)
     digest = hashlib.sha256(request).hexdigest()
     if hmac.compare_digest(digest, want):
         return Observation.asserted(

@@ -23,7 +23,7 @@ from teeverify.crypto.rsa_pss import rsa_spki, verify_pss_sha256
 from teeverify.encoding.fields import JsonObject
 from teeverify.errors import MalformedEvidence, ResponseNotVerified, TeeVerifyError
 from teeverify.responses.body import read_body, requested_model
-from teeverify.responses.form import Form, Given, complete
+from teeverify.responses.form import NO_SIGNATURE, Form, Given, complete
 
 __all__ = ["OPENGRADIENT"]
 
@@ -50,8 +50,8 @@ def _examine(given: Given) -> SignedAnswer:
         signature = answer.base64("tee_signature")
         verify_pss_sha256(spki, signature, digest, id=_ID, what="the answer's signature")
     except TeeVerifyError as error:
-        absent = Observation.absent(_REQUEST, "Not reached: the signature did not verify.")
-        return SignedAnswer(observations=(Observation.failed(error), absent), signer=None)
+        missed = Observation.not_reached(_REQUEST, NO_SIGNATURE)
+        return SignedAnswer(observations=(Observation.failed(error), missed), signer=None)
     signer = SigningKey("rsa-pss", keccak256(spki))
     raw = given.answer or b""
     signed_form = text.encode("utf-8")

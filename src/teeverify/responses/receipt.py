@@ -110,7 +110,7 @@ class Challenge:
         return {} if self.challenge is None else {"Teeverify-Challenge": self.challenge.hex()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ReceiptFile:
     """What a receipt holds. Nothing here is verified; times are its holder's word.
 
@@ -173,6 +173,11 @@ class ReceiptFile:
     def digest(self) -> bytes:
         """The hash of its core: the receipt's id, and what timestamps are of."""
         return core_hash(core_of(self))
+
+    def __repr__(self) -> str:
+        """What it is of; the parts are kilobytes."""
+        answered = _moment(self.answered_at)
+        return f"<ReceiptFile: {self.dialect} at {self.endpoint}, answered {answered}>"
 
 
 def core_hash(core: Mapping[str, Any]) -> bytes:

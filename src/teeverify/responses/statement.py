@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NoReturn, TypeAlias
+from typing import Literal, TypeAlias
 
 from teeverify.binding import SigningKey
 from teeverify.crypto.ed25519 import verify_ed25519
@@ -20,7 +20,16 @@ from teeverify.crypto.ethereum import keccak256, recover_address
 from teeverify.encoding.fields import JsonObject
 from teeverify.encoding.jcs import canonical_json
 from teeverify.encoding.strict import base64_bytes, hex_bytes
-from teeverify.errors import MalformedEvidence, ResponseNotVerified, SignatureInvalid
+from teeverify.errors import ResponseNotVerified, SignatureInvalid
+from teeverify.responses.statement_members import (
+    ID,
+    ascii_text,
+    exactly,
+    hash32,
+    matching,
+    number,
+    refuse,
+)
 
 __all__ = [
     "END",
@@ -36,7 +45,6 @@ __all__ = [
     "write_trailer",
 ]
 
-ID = "answer.signature"
 End: TypeAlias = Literal["complete", "aborted"]
 END: Mapping[str, int] = {"complete": 1, "aborted": 2}
 MAX_STATEMENT = 4096
@@ -49,10 +57,8 @@ _ANSWER = (
 )
 _ANSWER_TYPE = keccak256(_ANSWER.encode("ascii"))
 _SEPARATOR = domain_separator("teeverify", "1")
-_HEX = re.compile(r"[0-9a-f]{64}")
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _NAME = re.compile(r"tv1-[0-9a-f]{32}")
-_ASCII = re.compile(r"[ -~]*")
 _ZERO = bytes(32)
 _MAX_STATUS = 599
 # The order is the order of the header and the trailer.
@@ -132,7 +138,7 @@ class Statement:
         if not self._raw:
             raw = canonical_json(self._members(), field="statement", id=ID)
             if len(raw) > MAX_STATEMENT or not raw.isascii():
-                _refuse("too large, or not ASCII", field="statement", got=f"{len(raw)} bytes")
+                refuse("too large, or not ASCII", field="statement", got=f"{len(raw)} bytes")
             self._raw.append(raw)
         return self._raw[0]
 
@@ -243,38 +249,38 @@ def parse_statement(raw: bytes) -> Statement:
             ones.
     """
     if len(raw) > MAX_STATEMENT:
-        _refuse("too large", field="statement", got=f"{len(raw)} bytes")
+        refuse("too large", field="statement", got=f"{len(raw)} bytes")
     top = JsonObject.parse(raw, path="statement", id=ID)
-    _exactly(top, _MEMBERS)
+    exactly(top, _MEMBERS)
     if top.raw("type") != _TYPE:
-        _refuse("another version", field="statement.type", got=repr(top.raw("type"))[:40])
+        refuse("another version", field="statement.type", got=repr(top.raw("type"))[:40])
     request, response = top.object("request"), top.object("response")
-    _exactly(request, _REQUEST)
-    _exactly(response, _RESPONSE)
+    exactly(request, _REQUEST)
+    exactly(response, _RESPONSE)
     statement = Statement(
-        challenge=_hex(top, "challenge") if top.raw("challenge") is not None else None,
+        challenge=hash32(top, "challenge") if top.raw("challenge") is not None else None,
         end=_end(top),
         engine=_engine(top.object("engine")),
-        id=_matching(top, "id", _NAME),
-        instance=_hex(top, "instance"),
-        method=_ascii(request, "method"),
-        target=_ascii(request, "target"),
-        request_type=_ascii(request, "content_type"),
-        request_hash=None if request.raw("hash") is None else _matching(request, "hash", _HASH),
-        request_length=_count(request, "length"),
-        status=_count(response, "status", most=_MAX_STATUS),
-        response_type=_ascii(response, "content_type"),
-        response_hash=_matching(response, "hash", _HASH),
-        response_length=_count(response, "length"),
-        events=None if response.raw("events") is None else _count(response, "events"),
+        id=matching(top, "id", _NAME),
+        instance=hash32(top, "instance"),
+        method=ascii_text(request, "method"),
+        target=ascii_text(request, "target"),
+        request_type=ascii_text(request, "content_type"),
+        request_hash=None if request.raw("hash") is None else matching(request, "hash", _HASH),
+        request_length=number(request, "length"),
+        status=number(response, "status", most=_MAX_STATUS),
+        response_type=ascii_text(response, "content_type"),
+        response_hash=matching(response, "hash", _HASH),
+        response_length=number(response, "length"),
+        events=None if response.raw("events") is None else number(response, "events"),
         upstream_id=None
         if response.raw("upstream_id") is None
-        else _ascii(response, "upstream_id"),
-        sequence=_count(top, "sequence", least=1),
-        time_ms=_count(top, "time_ms"),
+        else ascii_text(response, "upstream_id"),
+        sequence=number(top, "sequence", least=1),
+        time_ms=number(top, "time_ms"),
     )
     if statement.to_bytes() != raw:
-        _refuse("not in its canonical form", field="statement")
+        refuse("not in its canonical form", field="statement")
     return statement
 
 
@@ -296,12 +302,12 @@ def parse_signed(raw: bytes | str) -> Signed:
             canonical form.
     """
     top = JsonObject.parse(raw, path="signature", id=ID)
-    _exactly(top, {"signatures", "statement", "type"})
+    exactly(top, {"signatures", "statement", "type"})
     if top.raw("type") != _SIGNED_TYPE:
-        _refuse("another version", field="signature.type", got=repr(top.raw("type"))[:40])
+        refuse("another version", field="signature.type", got=repr(top.raw("type"))[:40])
     given = top.object("signatures")
     if not given.names() or not given.names() <= set(_ALGORITHMS):
-        _refuse("unknown signatures, or none", field="signature.signatures")
+        refuse("unknown signatures, or none", field="signature.signatures")
     return Signed(
         statement=parse_statement(top.base64("statement", url=True)),
         signatures={name: given.hex(name, _SIZES[name]) for name in given.names()},
@@ -326,10 +332,10 @@ def read_header(statement: str, signatures: str) -> bytes:
     for part in signatures.split(", "):
         name, _, text = part.partition("=")
         if name not in _ALGORITHMS or name in found:
-            _refuse("unknown signatures, or one twice", field="signature", got=repr(name)[:40])
+            refuse("unknown signatures, or one twice", field="signature", got=repr(name)[:40])
         found[name] = hex_bytes(text, field=f"signature.{name}", id=ID, length=_SIZES[name])
     if write_header(found) != signatures:
-        _refuse("signatures in another order or spelling", field="signature")
+        refuse("signatures in another order or spelling", field="signature")
     return write_signed(parse_statement(raw), found)
 
 
@@ -356,47 +362,24 @@ def read_trailer(body: bytes) -> tuple[bytes, bytes]:
             hint="What was received is a part of an answer; ask again.",
         )
     if match is None:
-        _refuse("something follows it, or it has another form", field="trailer")
+        refuse("something follows it, or it has another form", field="trailer")
     content = body[:start]
     if _ANY_TRAILER.search(content):
-        _refuse("the stream holds another one", field="trailer")
+        refuse("the stream holds another one", field="trailer")
     header = match[2].decode("ascii")
     return content, read_header(match[1].decode("ascii"), header)
 
 
 def _engine(value: JsonObject) -> dict[str, str]:
-    _exactly(value, _ENGINE)
-    return {name: _ascii(value, name) for name in sorted(_ENGINE)}
+    exactly(value, _ENGINE)
+    return {name: ascii_text(value, name) for name in sorted(_ENGINE)}
 
 
 def _end(top: JsonObject) -> End:
     end = top.raw("end")
     if end not in ("complete", "aborted"):
-        _refuse("unknown end", field="statement.end", got=repr(end)[:40])
+        refuse("unknown end", field="statement.end", got=repr(end)[:40])
     return "complete" if end == "complete" else "aborted"
-
-
-def _ascii(owner: JsonObject, name: str) -> str:
-    return _matching(owner, name, _ASCII)
-
-
-def _matching(owner: JsonObject, name: str, form: re.Pattern[str]) -> str:
-    text = owner.text(name)
-    if not form.fullmatch(text):
-        _refuse("another form", field=f"{owner.path}.{name}", got=ascii(text)[:60])
-    return text
-
-
-def _hex(owner: JsonObject, name: str) -> bytes:
-    text = _matching(owner, name, _HEX)
-    return hex_bytes(text, field=f"{owner.path}.{name}", id=ID)
-
-
-def _count(owner: JsonObject, name: str, *, least: int = 0, most: int = 2**53 - 1) -> int:
-    value = owner.integer(name)
-    if not least <= value <= most:
-        _refuse("out of range", field=f"{owner.path}.{name}", got=str(value)[:40])
-    return value
 
 
 def _hash_bytes(text: str | None) -> bytes:
@@ -407,17 +390,3 @@ def _hash_bytes(text: str | None) -> bytes:
 
 def _base64url(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
-
-
-def _exactly(value: JsonObject, names: set[str]) -> None:
-    if value.names() != names:
-        unknown = ", ".join(sorted(name[:40] for name in value.names() - names))
-        _refuse(
-            "other members than it must have",
-            field=value.path,
-            got=ascii(unknown)[:120] if unknown else "too few",
-        )
-
-
-def _refuse(what: str, *, field: str, got: str | None = None) -> NoReturn:
-    raise MalformedEvidence(f"{field}: {what}", id=ID, field=field, got=got)

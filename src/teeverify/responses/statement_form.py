@@ -19,7 +19,15 @@ from teeverify.errors import (
     TeeVerifyError,
 )
 from teeverify.responses.body import Body, read_body, requested_model
-from teeverify.responses.form import Carrying, Context, Form, Given, complete, mismatch
+from teeverify.responses.form import (
+    NO_SIGNATURE,
+    Carrying,
+    Context,
+    Form,
+    Given,
+    complete,
+    mismatch,
+)
 from teeverify.responses.statement import (
     Signed,
     Statement,
@@ -156,11 +164,10 @@ def _same_engine(statement: Statement, process: Process) -> None:
 
 
 def _not_reached(given: Given) -> Iterator[Observation]:
-    text = "Not reached: the signature did not verify."
     names = ["http.semantics", "answer.fresh", "request.bound"]
-    yield from (Observation.absent(name, text) for name in names)
     if given.answer is not None:
-        yield Observation.absent("response.hash-equal", text)
+        names.append("response.hash-equal")
+    yield from (Observation.not_reached(name, NO_SIGNATURE) for name in names)
 
 
 def _response(statement: Statement, content: bytes | None) -> Observation:
@@ -266,15 +273,18 @@ def _fresh(statement: Statement, context: Context) -> Observation:
                 hint="It is an earlier answer, or one to somebody else. Do not use it.",
             )
         )
-    text = "The statement names the challenge that was made for this request."
     if context.challenge_by is not None:
+        text = (
+            "The challenge that the statement names is the receipt's, and none of yours: that it "
+            "was chosen for this request is the holder's word."
+        )
         return Observation.asserted(name, text, by=context.challenge_by, got=ours.hex())
-    if context.at is not None:
-        made = from_unix(statement.time_ms // 1000)
-        if abs(made - context.at) > _SKEW:
-            text += " Its clock and yours are more than 10 minutes apart."
-            return Observation.proven(name, text, got=ours.hex(), concern=True)
-    return Observation.proven(name, text, got=ours.hex())
+    text = "The statement names the challenge that was made for this request."
+    made = from_unix(statement.time_ms // 1000)
+    apart = context.at is not None and abs(made - context.at) > _SKEW
+    if apart:
+        text = f"The server's clock and yours are more than 10 minutes apart. {text}"
+    return Observation.proven(name, text, got=ours.hex(), concern=apart)
 
 
 STATEMENT = Form(

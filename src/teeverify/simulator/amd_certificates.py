@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
+from teeverify.crypto.der_writer import element, integer, octets, sequence
 from teeverify.crypto.signed import PSS_ALGORITHMS
 from teeverify.simulator.authority import SIMULATOR
 
@@ -111,17 +112,17 @@ def leaf_extensions(  # noqa: PLR0913 -- every field can be overridden
 ) -> list[tuple[str, bytes]]:
     """AMD's extensions of a VCEK or VLEK, each as dotted OID and value."""
     found = [
-        (f"{_ARC}.1", _integer(struct_version)),
-        (f"{_ARC}.2", _tlv(0x16, product_name.encode())),
+        (f"{_ARC}.1", integer(struct_version)),
+        (f"{_ARC}.2", element(0x16, product_name.encode())),
     ]
     found += [
-        (f"{_ARC}.3.{number}", _integer(tcb.get(name, 0)))
+        (f"{_ARC}.3.{number}", integer(tcb.get(name, 0)))
         for name, number in LEAF_EXTENSIONS[layout].items()
     ]
     if hwid is not None:
-        found.append((f"{_ARC}.4", _tlv(0x04, hwid) if wrap_hwid else hwid))
+        found.append((f"{_ARC}.4", octets(hwid) if wrap_hwid else hwid))
     if csp_id is not None:
-        found.append((f"{_ARC}.5", _tlv(0x16, csp_id.encode())))
+        found.append((f"{_ARC}.5", element(0x16, csp_id.encode())))
     return found
 
 
@@ -142,32 +143,28 @@ def leaf(  # noqa: PLR0913 -- every field can be overridden
     """The certificate of a VCEK or VLEK in DER, with the serial number 0 that AMD gives it."""
     marked = frozenset(critical)
     items = [
-        _sequence([
-            _oid(oid),
-            *([b"\x01\x01\xff"] if oid in marked else []),
-            _tlv(0x04, value),
-        ])
+        sequence(_oid(oid), b"\x01\x01\xff" if oid in marked else b"", octets(value))
         for oid, value in extensions
-    ]  # fmt: skip
-    tbs = _sequence([
-        _tlv(0xA0, _integer(version)),
-        _integer(serial),
+    ]
+    tbs = sequence(
+        element(0xA0, integer(version)),
+        integer(serial),
         algorithm,
         name_of(issuer_name).public_bytes(),
-        _sequence([_time(not_before), _time(not_after)]),
+        sequence(_time(not_before), _time(not_after)),
         name_of(common_name).public_bytes(),
         public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
-        _tlv(0xA3, _sequence(items)),
-    ])  # fmt: skip
-    return _sequence([tbs, algorithm, _tlv(0x03, b"\0" + pss_sign(signer, tbs))])
+        element(0xA3, sequence(*items)),
+    )
+    return sequence(tbs, algorithm, element(0x03, b"\0", pss_sign(signer, tbs)))
 
 
 def _time(moment: datetime) -> bytes:
-    return _tlv(0x17, moment.strftime("%y%m%d%H%M%SZ").encode())
+    return element(0x17, moment.strftime("%y%m%d%H%M%SZ").encode())
 
 
 def _oid(dotted: str) -> bytes:
-    return _tlv(0x06, _arcs(dotted))
+    return element(0x06, _arcs(dotted))
 
 
 def _arcs(dotted: str) -> bytes:
@@ -179,19 +176,3 @@ def _arcs(dotted: str) -> bytes:
             septets.append(arc & 0x7F | 0x80)
         out += bytes(reversed(septets))
     return out
-
-
-def _integer(value: int) -> bytes:
-    return _tlv(0x02, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
-
-
-def _sequence(parts: Iterable[bytes]) -> bytes:
-    return _tlv(0x30, b"".join(parts))
-
-
-def _tlv(tag: int, content: bytes) -> bytes:
-    size = len(content)
-    if size < 0x80:  # noqa: PLR2004 -- X.690 section 8.1.3
-        return bytes([tag, size]) + content
-    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes([tag, 0x80 | len(length)]) + length + content

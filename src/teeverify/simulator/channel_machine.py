@@ -16,13 +16,13 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from teeverify.binding import Bound, layout_of
-from teeverify.roots import UnsafeTestRoots
 from teeverify.simulator.amd import Amd, AmdKeys
 from teeverify.simulator.authority import Authority
 from teeverify.simulator.capture import Exchange, write_recording
 from teeverify.simulator.dstack import Dstack
 from teeverify.simulator.intel import Intel
 from teeverify.simulator.nvidia import Nvidia
+from teeverify.simulator.vendors import Vendors
 
 __all__ = ["NONE", "ChannelMachine", "Shown", "b64", "compact"]
 
@@ -59,7 +59,7 @@ def compact(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode("utf-8")
 
 
-class ChannelMachine:
+class ChannelMachine(Vendors):
     """A machine of such a provider, with the vendors that certify it.
 
     Args:
@@ -84,14 +84,9 @@ class ChannelMachine:
         """The fake AMD, of which not every provider needs one."""
         return Amd(at=self.at, product="Genoa", keys=self._amd_keys)
 
-    def roots(self) -> UnsafeTestRoots:
-        """The only roots under which any of this verifies."""
-        return UnsafeTestRoots([self.roots_pem()])
-
     def roots_pem(self) -> bytes:
-        """The same as PEM."""
-        pem = self.intel.roots_pem() + self.nvidia.roots_pem()
-        return pem + (self.amd.roots_pem() if "amd" in self.__dict__ else b"")
+        """Those of Intel and NVIDIA, and of AMD where one was asked for."""
+        return super().roots_pem() + (self.amd.roots_pem() if "amd" in self.__dict__ else b"")
 
     @property
     def spki(self) -> bytes:

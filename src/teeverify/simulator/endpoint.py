@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from teeverify.clock import show_time
-from teeverify.roots import UnsafeTestRoots
 from teeverify.simulator.intel import Intel
 from teeverify.simulator.intel_records import write_capture
 from teeverify.simulator.keys import SimulatedKey
 from teeverify.simulator.machine import NONE, Overrides, SimulatedMachine
 from teeverify.simulator.nvidia import Nvidia
 from teeverify.simulator.rim import rim_answer
+from teeverify.simulator.vendors import Vendors
 
 __all__ = ["MODEL", "Endpoint"]
 
@@ -45,7 +45,7 @@ _RIM = "https://rim.attestation.nvidia.com"
 _OCSP = "http://ocsp.ndis.nvidia.com"
 
 
-class Endpoint:
+class Endpoint(Vendors):
     """A provider with one model node, and a gateway before it.
 
     Args:
@@ -70,14 +70,6 @@ class Endpoint:
         self.nonce = secrets.token_bytes(32)
         self.model = SimulatedMachine(intel=self.intel, key=SimulatedKey(algorithm))
         self.gateway = SimulatedMachine(intel=self.intel, key=SimulatedKey(algorithm))
-
-    def roots(self) -> UnsafeTestRoots:
-        """The only roots under which any of this verifies."""
-        return UnsafeTestRoots([self.roots_pem()])
-
-    def roots_pem(self) -> bytes:
-        """The same as PEM, for ``--unsafe-test-roots``."""
-        return self.intel.roots_pem() + self.nvidia.roots_pem()
 
     # --- reports -------------------------------------------------------------------------------
 

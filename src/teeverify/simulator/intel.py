@@ -21,20 +21,18 @@ from typing import Any, Literal, TypeAlias
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from teeverify.clock import show_time
+from teeverify.simulator import intel_documents as documents
 from teeverify.simulator.authority import Authority, PrivateKey, new_key, sign_raw
 from teeverify.simulator.intel_pck import SimulatedPlatform
 from teeverify.simulator.intel_records import write_capture, write_plain
 from teeverify.simulator.intel_reports import (
     CORRUPTIBLE,
-    QE_SIGNER,
     Corrupt,
     corrupted,
     enclave_report,
     td_report,
 )
 from teeverify.tdx.quote import BodyType, EnclaveReport, Quote, TdReport
-from teeverify.tdx.status import TcbStatus
 
 __all__ = [
     "CORRUPTIBLE",
@@ -249,9 +247,15 @@ class Intel:
             next_update or self.at + timedelta(days=29),
         )
         signer = signer or self.signer
-        statuses = (tcb_status, module_status)
-        info = _json({**self._tcb_info(dates, statuses, advisory_ids), **tcb_info})
-        identity = _json({**self._qe_identity(dates, qe_status), **qe_identity})
+        stated = documents.tcb_info(
+            self.platform,
+            dates,
+            status=tcb_status,
+            module_status=module_status,
+            advisory_ids=advisory_ids,
+        )
+        info = _json({**stated, **tcb_info})
+        identity = _json({**documents.qe_identity(dates, qe_status), **qe_identity})
         listed = set(revoked)
         of_root = [self._serial(role) for role in ("root", "ca", "signer") if role in listed]
         of_ca = [self._serial("pck")] if "pck" in listed else []
@@ -281,97 +285,14 @@ class Intel:
             **members: Overrides of members of the list; ``None`` leaves one out.
         """
         signer = signer or self.signer
-        events = {21: 90, 20: 400, 19: 500}
-        text = _json(
-            {
-                "id": "TDX",
-                "version": 1,
-                "issueDate": show_time(self.at - timedelta(days=1)),
-                "nextUpdate": show_time(self.at + timedelta(days=29)),
-                "tcbEvalNumbers": [
-                    {
-                        "tcbEvaluationDataNumber": number,
-                        "tcbRecoveryEventDate": show_time(self.at - timedelta(days=days)),
-                        "tcbDate": show_time(self.at - timedelta(days=days - 1)),
-                    }
-                    for number, days in events.items()
-                ],
-                **members,
-            }
-        )
+        text = _json({**documents.evaluation_numbers(self.at), **members})
         signature = signer.sign_raw(text.encode()).hex()
         body = f'{{"tcbEvaluationDataNumbers":{text},"signature":"{signature}"}}'
         return body.encode(), (signer.pem + self.root.pem).decode()
 
-    def level(
-        self,
-        status: str,
-        *,
-        raise_by: int = 0,
-        date: str = "2025-08-13T00:00:00Z",
-        advisory_ids: Sequence[str] = (),
-    ) -> dict[str, Any]:
-        """A TCB level at this CPU's SVNs, or above or below them by ``raise_by`` in component 0."""
-        sgx = (max(self.platform.components[0] + raise_by, 0), *self.platform.components[1:])
-        return _level(
-            {
-                "sgxtcbcomponents": [{"svn": svn} for svn in sgx],
-                "pcesvn": self.platform.pce_svn,
-                "tdxtcbcomponents": [{"svn": svn} for svn in (11, 0, 4, *([0] * 13))],
-            },
-            status,
-            date=date,
-            advisory_ids=advisory_ids,
-        )
-
-    def _tcb_info(
-        self,
-        dates: tuple[datetime, datetime],
-        statuses: tuple[str, str],
-        advisory_ids: Sequence[str],
-    ) -> dict[str, Any]:
-        levels = [self.level(statuses[0], advisory_ids=advisory_ids)]
-        if statuses[0] != TcbStatus.UP_TO_DATE:
-            levels.insert(0, self.level("UpToDate", raise_by=1, date="2026-02-11T00:00:00Z"))
-        if self.platform.components[0]:
-            old, advisory = "2024-03-13T00:00:00Z", "INTEL-SA-00000"
-            levels.append(self.level("OutOfDate", raise_by=-1, date=old, advisory_ids=[advisory]))
-        module = {
-            "mrsigner": "00" * 48,
-            "attributes": "00" * 8,
-            "attributesMask": "FF" * 8,
-        }
-        return {
-            "id": "TDX",
-            "version": 3,
-            "issueDate": show_time(dates[0]),
-            "nextUpdate": show_time(dates[1]),
-            "fmspc": self.platform.fmspc,
-            "pceId": self.platform.pce_id,
-            "tcbType": 0,
-            "tcbEvaluationDataNumber": 20,
-            "tdxModule": module,
-            "tdxModuleIdentities": [
-                {"id": "TDX_01", **module, "tcbLevels": _svn_levels(11, statuses[1])}
-            ],
-            "tcbLevels": levels,
-        }
-
-    def _qe_identity(self, dates: tuple[datetime, datetime], status: str) -> dict[str, Any]:
-        return {
-            "id": "TD_QE",
-            "version": 2,
-            "issueDate": show_time(dates[0]),
-            "nextUpdate": show_time(dates[1]),
-            "tcbEvaluationDataNumber": 20,
-            "miscselect": "00000000",
-            "miscselectMask": "FFFFFFFF",
-            "attributes": "11000000000000000000000000000000",
-            "attributesMask": "FBFFFFFFFFFFFFFF0000000000000000",
-            "mrsigner": QE_SIGNER.hex().upper(),
-            "isvprodid": 2,
-            "tcbLevels": _svn_levels(4, status),
-        }
+    def level(self, status: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401
+        """A TCB level of this CPU; see :func:`~teeverify.simulator.intel_documents.tcb_level`."""
+        return documents.tcb_level(self.platform, status, **options)
 
     def _serial(self, role: str) -> int:
         authority: Authority = getattr(self, role)
@@ -381,23 +302,6 @@ class Intel:
 def _json(members: Overrides) -> str:
     present = {name: value for name, value in members.items() if value is not None}
     return json.dumps(present, separators=(",", ":"))
-
-
-def _level(
-    tcb: Overrides, status: str, *, date: str, advisory_ids: Sequence[str] = ()
-) -> dict[str, Any]:
-    level: dict[str, Any] = {"tcb": dict(tcb), "tcbDate": date, "tcbStatus": str(status)}
-    if advisory_ids:
-        level["advisoryIDs"] = list(advisory_ids)
-    return level
-
-
-def _svn_levels(svn: int, status: str) -> list[dict[str, Any]]:
-    levels = [_level({"isvsvn": svn}, status, date="2025-05-14T00:00:00Z")]
-    if status != TcbStatus.UP_TO_DATE:
-        newer = _level({"isvsvn": svn + 1}, "UpToDate", date="2025-11-12T00:00:00Z")
-        levels.insert(0, newer)
-    return levels
 
 
 def _point(key: PrivateKey) -> bytes:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from teeverify.crypto.der_writer import element, integer, octets, sequence
 
 __all__ = ["SimulatedPlatform"]
 
 _ARC = bytes.fromhex("2a864886f84d010d01")  # 1.2.840.113741.1.13.1
+_OID = 0x06
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,46 +44,26 @@ class SimulatedPlatform:
         if self.raw is not None:
             return self.raw
         cpu_svn = bytes(min(svn, 0xFF) for svn in self.components)
-        tcb = [_pair(_ARC + b"\x02", n, _integer(svn)) for n, svn in enumerate(self.components, 1)]
-        tcb.append(_pair(_ARC + b"\x02", 17, _integer(self.pce_svn)))
-        tcb.append(_pair(_ARC + b"\x02", 18, _octets(cpu_svn)))
+        tcb = [_pair(_ARC + b"\x02", n, integer(svn)) for n, svn in enumerate(self.components, 1)]
+        tcb.append(_pair(_ARC + b"\x02", 17, integer(self.pce_svn)))
+        tcb.append(_pair(_ARC + b"\x02", 18, octets(cpu_svn)))
         fields = [
-            _pair(_ARC, 1, _octets(self.ppid)),
-            _pair(_ARC, 2, _sequence(tcb)),
-            _pair(_ARC, 3, _octets(bytes.fromhex(self.pce_id))),
-            _pair(_ARC, 4, _octets(bytes.fromhex(self.fmspc))),
+            _pair(_ARC, 1, octets(self.ppid)),
+            _pair(_ARC, 2, sequence(*tcb)),
+            _pair(_ARC, 3, octets(bytes.fromhex(self.pce_id))),
+            _pair(_ARC, 4, octets(bytes.fromhex(self.fmspc))),
             _pair(_ARC, 5, b"\x0a\x01" + bytes([self.sgx_type])),
         ]
         if self.platform_instance_id is not None:
-            fields.append(_pair(_ARC, 6, _octets(self.platform_instance_id)))
+            fields.append(_pair(_ARC, 6, octets(self.platform_instance_id)))
         if self.configuration is not None:
             booleans = [
                 _pair(_ARC + b"\x07", n, b"\x01\x01\xff" if flag else b"\x01\x01\x00")
                 for n, flag in enumerate(self.configuration, 1)
             ]
-            fields.append(_pair(_ARC, 7, _sequence(booleans)))
-        return _sequence(fields)
-
-
-def _tlv(tag: int, content: bytes) -> bytes:
-    size = len(content)
-    if size < 0x80:  # noqa: PLR2004 -- X.690 section 8.1.3
-        return bytes([tag, size]) + content
-    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes([tag, 0x80 | len(length)]) + length + content
-
-
-def _sequence(parts: Iterable[bytes]) -> bytes:
-    return _tlv(0x30, b"".join(parts))
-
-
-def _octets(value: bytes) -> bytes:
-    return _tlv(0x04, value)
-
-
-def _integer(value: int) -> bytes:
-    return _tlv(0x02, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+            fields.append(_pair(_ARC, 7, sequence(*booleans)))
+        return sequence(*fields)
 
 
 def _pair(arc: bytes, number: int, value: bytes) -> bytes:
-    return _sequence([_tlv(0x06, arc + bytes([number])), value])
+    return sequence(element(_OID, arc + bytes([number])), value)

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from teeverify.clock import UTC
+from teeverify.crypto.der_writer import element, integer, octets, sequence
 from teeverify.errors import ConfigurationError
 from teeverify.simulator.authority import Authority
 from teeverify.simulator.nvidia_chips import MODELS, Chip
@@ -197,7 +198,7 @@ class SimulatedDevice:
         if san is None:
             name = form.san or f"NVIDIA:{self.chip}:{48 << 56 | self.index:016X}"
             san = x509.SubjectAlternativeName(
-                [x509.OtherName(x509.ObjectIdentifier(_DEVICE_INFO), _tlv(0x0C, name.encode()))]
+                [x509.OtherName(x509.ObjectIdentifier(_DEVICE_INFO), element(0x0C, name.encode()))]
             ).public_bytes()
         oid, extension = self._fwid_extension(form.fwids or (self.fwid, bytes(48)), brom)
         if form.fwid_extension is not None:
@@ -206,30 +207,20 @@ class SimulatedDevice:
         return [item for item in found if item[1] is not ABSENT]
 
     def _fwid_extension(self, fwids: Iterable[bytes], brom: Authority) -> tuple[str, bytes]:
-        entries = [_tlv(0x30, _SHA384 + _tlv(0x04, fwid)) for fwid in fwids]
+        entries = [sequence(_SHA384, octets(fwid)) for fwid in fwids]
         if self.chip in ("GH100", "LS_10"):
             spki = brom.certificate.public_key().public_bytes(
                 Encoding.DER, PublicFormat.SubjectPublicKeyInfo
             )
-            return _COMPOSITE_ID, _tlv(0x30, b"\x02\x01\x01" + spki + entries[0])
-        body = (
-            _tlv(0x80, b"NVIDIA")
-            + _tlv(0x81, f"{self.chip} A01 GSP".encode())
-            + bytes.fromhex("82023031830101840100850100")
-            + _tlv(0xA6, b"".join(entries))
-            + bytes.fromhex("870500800000018801c0890100")
+            return _COMPOSITE_ID, sequence(integer(1), spki, entries[0])
+        return _TCB_INFO, sequence(
+            element(0x80, b"NVIDIA"),
+            element(0x81, f"{self.chip} A01 GSP".encode()),
+            bytes.fromhex("82023031830101840100850100"),
+            element(0xA6, *entries),
+            bytes.fromhex("870500800000018801c0890100"),
         )
-        return _TCB_INFO, _tlv(0x30, body)
 
 
 def _names(form: type) -> set[str]:
     return {item.name for item in dataclasses.fields(form)}
-
-
-def _tlv(tag: int, content: bytes) -> bytes:
-    """One DER element of fewer than 65536 bytes."""
-    size = len(content)
-    if size < 0x80:  # noqa: PLR2004 -- X.690 section 8.1.3.4
-        return bytes((tag, size)) + content
-    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes((tag, 0x80 | len(length))) + length + content

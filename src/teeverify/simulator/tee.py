@@ -5,7 +5,7 @@ it, under roots that are random in every run::
 
     tee = SimulatedTee()
     report = tee.report(nonce, key=key, public_key=public_key, model="default")
-    roots = UnsafeTestRoots([tee.roots_pem()])
+    roots = tee.roots()
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from teeverify.simulator.authority import new_key
 from teeverify.simulator.dstack import Dstack
 from teeverify.simulator.intel import Intel
 from teeverify.simulator.nvidia import Nvidia
+from teeverify.simulator.vendors import Vendors
 
 __all__ = ["TEE_FAULTS", "SimulatedDevice", "SimulatedQuote", "SimulatedTee"]
 
@@ -91,7 +92,7 @@ class SimulatedQuote:
     vm_config: str
 
 
-class SimulatedTee:
+class SimulatedTee(Vendors):
     """One machine that lives as long as this object, with random roots.
 
     Args:
@@ -125,10 +126,6 @@ class SimulatedTee:
         self._old_nonce = secrets.token_bytes(_NONCE_BYTES)
         # A process of the enclave that lends its GPUs: they answer what follows from its keys.
         self._elsewhere = Process(ed25519=secrets.token_bytes(_NONCE_BYTES), config=b"{}")
-
-    def roots_pem(self) -> bytes:
-        """The roots of this run, for :class:`~teeverify.roots.UnsafeTestRoots`."""
-        return self.intel.roots_pem() + self.nvidia.roots_pem()
 
     def with_other_code(self) -> SimulatedTee:
         """The same machine, started with another image."""

@@ -10,12 +10,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from teeverify.crypto.der_writer import element, integer, octets, sequence
 from teeverify.simulator.authority import Authority, PrivateKey
 
 __all__ = ["TimestampAuthority"]
 
-_SEQUENCE, _SET, _OCTET_STRING, _INTEGER, _OID = 0x30, 0x31, 0x04, 0x02, 0x06
-_CONTEXT_0, _TIME = 0xA0, 0x18
+_OID, _TIME, _SET, _CONTEXT_0 = 0x06, 0x18, 0x31, 0xA0
 _SHA256 = bytes.fromhex("608648016503040201")
 _SIGNED_DATA = bytes.fromhex("2a864886f70d010702")
 _TST_INFO = bytes.fromhex("2a864886f70d0109100104")
@@ -25,23 +25,10 @@ _SIGNING_CERTIFICATE_V2 = bytes.fromhex("2a864886f70d010910022f")
 _POLICY = bytes.fromhex("2a0304")
 _ECDSA_SHA256 = bytes.fromhex("2a8648ce3d040302")
 _RSA_SHA256 = bytes.fromhex("2a864886f70d01010b")
-_SHORT = 0x80
-
-
-def _der(tag: int, *contents: bytes) -> bytes:
-    body = b"".join(contents)
-    if len(body) < _SHORT:
-        return bytes([tag, len(body)]) + body
-    size = len(body).to_bytes((len(body).bit_length() + 7) // 8, "big")
-    return bytes([tag, _SHORT | len(size)]) + size + body
-
-
-def _integer(value: int) -> bytes:
-    return _der(_INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big"))
 
 
 def _algorithm(oid: bytes) -> bytes:
-    return _der(_SEQUENCE, _der(_OID, oid))
+    return sequence(element(_OID, oid))
 
 
 class TimestampAuthority:
@@ -119,64 +106,51 @@ class TimestampAuthority:
         Returns:
             ``TimeStampResp`` in DER.
         """
-        info = _der(
-            _SEQUENCE,
-            _integer(version),
-            _der(_OID, _POLICY),
-            _der(
-                _SEQUENCE,
-                _algorithm(imprint_algorithm),
-                _der(_OCTET_STRING, digest if imprint is None else imprint),
-            ),
-            _integer(7),
-            _der(_TIME, time or at.strftime("%Y%m%d%H%M%SZ").encode("ascii")),
+        info = sequence(
+            integer(version),
+            element(_OID, _POLICY),
+            sequence(_algorithm(imprint_algorithm), octets(digest if imprint is None else imprint)),
+            integer(7),
+            element(_TIME, time or at.strftime("%Y%m%d%H%M%SZ").encode("ascii")),
             accuracy,
         )
         named = named or hashlib.sha256(self.signer.der).digest()
         attributes = b"".join((
-            _attribute(_CONTENT_TYPE, _der(_OID, content_type)),
-            _attribute(
-                _MESSAGE_DIGEST,
-                _der(_OCTET_STRING, message_digest or hashlib.sha256(info).digest()),
-            ),
-            _attribute(
-                _SIGNING_CERTIFICATE_V2,
-                _der(_SEQUENCE, _der(_SEQUENCE, _der(_SEQUENCE, _der(_OCTET_STRING, named)))),
-            ),
+            _attribute(_CONTENT_TYPE, element(_OID, content_type)),
+            _attribute(_MESSAGE_DIGEST, octets(message_digest or hashlib.sha256(info).digest())),
+            _attribute(_SIGNING_CERTIFICATE_V2, sequence(sequence(sequence(octets(named))))),
             more_attributes,
         ))  # fmt: skip
         token = self._token(
             info, attributes, signer or self.signer, with_certificate=with_certificate
         )
-        return _der(_SEQUENCE, _der(_SEQUENCE, _integer(status)), token)
+        return sequence(sequence(integer(status)), token)
 
     def _token(
         self, info: bytes, attributes: bytes, signer: Authority, *, with_certificate: bool
     ) -> bytes:
         certificate = self.signer.certificate
-        algorithm, signature = _sign(signer.key, _der(_SET, attributes))
-        signer_info = _der(
-            _SEQUENCE,
-            _integer(1),
-            _der(_SEQUENCE, certificate.issuer.public_bytes(), _integer(certificate.serial_number)),
+        algorithm, signature = _sign(signer.key, element(_SET, attributes))
+        signer_info = sequence(
+            integer(1),
+            sequence(certificate.issuer.public_bytes(), integer(certificate.serial_number)),
             _algorithm(_SHA256),
-            _der(_CONTEXT_0, attributes),
+            element(_CONTEXT_0, attributes),
             _algorithm(algorithm),
-            _der(_OCTET_STRING, signature),
+            octets(signature),
         )
-        data = _der(
-            _SEQUENCE,
-            _integer(3),
-            _der(_SET, _algorithm(_SHA256)),
-            _der(_SEQUENCE, _der(_OID, _TST_INFO), _der(_CONTEXT_0, _der(_OCTET_STRING, info))),
-            _der(_CONTEXT_0, self.signer.der) if with_certificate else b"",
-            _der(_SET, signer_info),
+        data = sequence(
+            integer(3),
+            element(_SET, _algorithm(_SHA256)),
+            sequence(element(_OID, _TST_INFO), element(_CONTEXT_0, octets(info))),
+            element(_CONTEXT_0, self.signer.der) if with_certificate else b"",
+            element(_SET, signer_info),
         )
-        return _der(_SEQUENCE, _der(_OID, _SIGNED_DATA), _der(_CONTEXT_0, data))
+        return sequence(element(_OID, _SIGNED_DATA), element(_CONTEXT_0, data))
 
 
 def _attribute(oid: bytes, value: bytes) -> bytes:
-    return _der(_SEQUENCE, _der(_OID, oid), _der(_SET, value))
+    return sequence(element(_OID, oid), element(_SET, value))
 
 
 def _sign(key: PrivateKey, message: bytes) -> tuple[bytes, bytes]:

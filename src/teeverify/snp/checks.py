@@ -48,7 +48,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         id="snp.leaf",
         claim="cpu",
-        proves="That CA certified the key of this chip (VCEK) or cloud (VLEK) for this product.",
+        proves="AMD's CA for this product certified the key of this chip (VCEK) or cloud (VLEK).",
         fix="Supply the certificate that AMD issued for the report's chip and TCB, or that the "
         "host gives beside the report.",
     ),
@@ -67,7 +67,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         id="snp.report-signature",
         claim="cpu",
-        proves="Every field of the report is what that key signed.",
+        proves="Every field of the report is what the certified key signed.",
         fix="The report was changed on the way: get a new one.",
     ),
     Check(

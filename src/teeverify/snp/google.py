@@ -85,7 +85,7 @@ GOOGLE_CHECKS: tuple[Check, ...] = (
     Check(
         id=_SIGNATURE,
         claim="code",
-        proves="That key signed exactly this endorsement.",
+        proves="The key that Google certified signed exactly this endorsement.",
         fix="The endorsement was changed: fetch it again.",
     ),
     Check(

@@ -33,7 +33,8 @@ CHECKS: tuple[Check, ...] = (
     Check(
         id="tdx.pck-crl",
         claim="cpu",
-        proves="That CA's list of revoked CPUs is in force, and this CPU is not on it.",
+        proves="The list of revoked CPUs, by the CA that certified this one, is in force, and this "
+        "CPU is not on it.",
         fix=f"Revoked: do not use this machine. Otherwise: {_FRESH[0].lower()}{_FRESH[1:]}",
     ),
     Check(
@@ -59,7 +60,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         id="tdx.attestation-key",
         claim="cpu",
-        proves="The key that signs the quote belongs to that quoting enclave.",
+        proves="The key that signs the quote is the one of the enclave that this CPU reported.",
         fix="The quote was changed, or put together from several: get a new one.",
     ),
     Check(

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from teeverify.appraisal.checks.subject import Subject
 from teeverify.appraisal.observation import Observation
+from teeverify.encoding.text import counted
 from teeverify.errors import AppraisalFailed, ResponseNotVerified
 
 __all__ = [
@@ -104,7 +105,7 @@ def attested_later(subject: Subject) -> Iterator[Observation]:
         )
         return
     days = math.ceil(later / timedelta(days=1))
-    shown = f"{days} day{'' if days == 1 else 's'}"
+    shown = counted(days, "day")
     allowed = subject.policy["answer.allow_attested_later_days"]
     if later <= timedelta(days=allowed):
         yield Observation.proven(

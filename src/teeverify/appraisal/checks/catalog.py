@@ -46,7 +46,8 @@ _OWN = (
         id="roots",
         claim="cpu",
         proves="Every chain leads to a vendor's root key that ships with teeverify.",
-        fix="Evidence under test roots proves nothing; use it in tests only.",
+        fix="Verify under the vendors' roots: under any other nothing of theirs is proven, and "
+        "test roots are for tests only.",
     ),
     Check(
         id="time",
@@ -83,7 +84,8 @@ _OWN = (
         id="freshness.nonce",
         claim="fresh",
         proves="The evidence was made after you chose the nonce.",
-        fix="Ask for evidence with a new random nonce; a cached answer shows nothing.",
+        fix="Pass the nonce that you sent (--nonce), or ask for evidence with a new random one; "
+        "cached evidence shows nothing of now.",
     ),
     Check(
         id="tdx.tcb-status",
@@ -151,51 +153,56 @@ _OWN = (
         id="gpu.required",
         claim="gpu",
         proves="As many GPUs as the policy demands were verified.",
-        fix="Set gpu.count, or gpu.required to note if no GPU is expected.",
+        fix="Say how many GPUs you expect, and which: gpu.count and gpu.architectures; or "
+        "gpu.required = false if none.",
     ),
     Check(
         id="gpu.measurements",
         claim="gpu_firmware",
         proves="The GPUs' driver and VBIOS are NVIDIA's releases.",
-        fix="Give the reference manifests (RIMs), or a recorded NRAS answer.",
+        fix="Give NVIDIA's reference manifests (RIMs) with --endorsements PATH, or let them be "
+        "fetched; the policy may take the answer of its service (NRAS) instead.",
     ),
     Check(
         id="gpu.device",
         claim="gpu_firmware",
         proves="This device runs NVIDIA's release of the versions that it names.",
-        fix="Without a comparison it is a genuine NVIDIA device in an unknown mode: give the "
-        "reference manifests (RIMs).",
+        fix="Give NVIDIA's reference manifests (RIMs) with --endorsements PATH, or let them be "
+        "fetched: only a comparison shows what runs on the device.",
     ),
     Check(
         id="gpu.revocation",
         claim="gpu_firmware",
         proves="NVIDIA has revoked none of the GPUs' certificates.",
-        fix="Give OCSP answers with the endorsements.",
+        fix="Give NVIDIA's OCSP answers or revocation lists with --endorsements PATH; what nobody "
+        "asked for at the time cannot be had later.",
     ),
     Check(
         id="gpu.binding",
         claim="gpu_link",
         proves="The GPU evidence is tied to the CPU evidence.",
-        fix="With an equal nonce only, evidence of a GPU elsewhere can be relayed.",
+        fix="Use a provider whose quote holds a hash of the GPU evidence (teeverify/1): with an "
+        "equal nonce only, GPUs elsewhere can answer.",
     ),
     Check(
         id="gpu.attachment",
         claim="gpu_link",
         proves="Nothing: that the GPU sits in this machine is the attested code's word.",
-        fix="No vendor can prove it yet (TDISP, SEV-TIO).",
+        fix="Nothing: no vendor can prove it yet (TDISP and SEV-TIO are meant to).",
     ),
     Check(
         id="binding.report-data",
         claim="key",
         proves="The quote commits to this signing key, by the dialect's exact layout.",
-        fix="Another key is bound than the one presented; do not use the answer.",
+        fix="Do not use the answer: another key is bound than the one presented.",
     ),
     Check(
         id="endpoint.bound",
         claim="channel",
         proves="Your TLS connection, or your encrypted request, ends at a key that the attested "
         "machine holds.",
-        fix="Only answers signed by the attested key count; the channel shows nothing.",
+        fix="Connect to the machine yourself where its evidence binds a TLS key, or encrypt to an "
+        "attested key; otherwise believe only answers that the attested key signed.",
     ),
     Check(
         id="confidential.request",
@@ -214,8 +221,10 @@ _OWN = (
     Check(
         id="signer.origin",
         claim="key",
-        proves="The signing key was made inside this machine and never left it.",
-        fix="A key from a key service outlives code versions: compare the code as well.",
+        proves="The machine's key provider, from which its signing key may come, is one that you "
+        "listed. That a key was made inside and never left is only its code's word.",
+        fix="List the key service if you trust it (signer.key_services), and compare the code as "
+        "well: such a key outlives versions of the code.",
     ),
     Check(
         id="key.attested",
@@ -227,7 +236,7 @@ _OWN = (
         id="answer.signature",
         claim="answer",
         proves="The answer's signature verifies under the stated key.",
-        fix="The signature is not that key's; do not use the answer.",
+        fix="Do not use the answer: its signature is missing, or not that key's.",
     ),
     Check(
         id="response.hash-equal",
@@ -239,25 +248,27 @@ _OWN = (
         id="answer.complete",
         claim="answer",
         proves="The answer is whole: the stream ran to its end.",
-        fix="The stream broke off; ask again.",
+        fix="Ask again: the stream broke off.",
     ),
     Check(
         id="answer.signer-role",
         claim="answer",
         proves="The model's own machine signed.",
-        fix="A gateway signed: what the model's machine did is the gateway code's word.",
+        fix="Ask the model's own machine: of what it did a gateway's signature shows nothing.",
     ),
     Check(
         id="answer.fresh",
         claim="answer",
         proves="The signed text names a challenge of yours, so the answer is no replay.",
-        fix="Where it fails, the answer is an old one. Most dialects sign no challenge.",
+        fix="Ask again yourself, in a dialect that signs a challenge (teeverify/1); most sign "
+        "none. Do not use an answer that names another one.",
     ),
     Check(
         id="answer.attested-later",
         claim="fresh",
         proves="The evidence is not younger than the answer.",
-        fix="Attest before asking; or accept it with --allow-attested-later DAYS.",
+        fix="Attest before asking, and pass --at TIME if you know when that was; or accept later "
+        "evidence with --allow-attested-later DAYS.",
     ),
     Check(
         id="session.age",
@@ -282,19 +293,22 @@ _OWN = (
         id="request.bound",
         claim="request",
         proves="The answer was signed together with the hash of exactly this request.",
-        fix="Give the request's exact bytes with --request.",
+        fix="Give the request's exact bytes with --request. That the enclave itself read them is "
+        "proven only in dialects in which it makes the hash (teeverify/1).",
     ),
     Check(
         id="http.semantics",
         claim="request",
         proves="Method, target, status and content type are signed too.",
-        fix="Where it fails, this is an error, or of another route. Most dialects sign none.",
+        fix="Ask in a dialect that signs them (teeverify/1); most sign none. Do not use an answer "
+        "in which one of them differs.",
     ),
     Check(
         id="model.identity",
         claim="model",
         proves="The model that was asked for is the one that answered.",
-        fix="Compare the names; an aggregator may have served another model.",
+        fix="Compare the names, for another model may have been served; list the files that may "
+        "be deployed (model.deployments) to have it proven.",
     ),
 )
 

@@ -39,7 +39,7 @@ DIALECT_CHECKS = (
         claim="key",
         proves="The gateway and the node behind it have their keys from one operator's key "
         "service.",
-        fix="A gateway was shown with another operator's node; ask for the report again.",
+        fix="Ask for the report again: a gateway was shown with another operator's node.",
     ),
     Check(
         id="engine.location",
@@ -89,7 +89,7 @@ DIALECT_CHECKS = (
         id="model.signed",
         claim="model",
         proves="The attested key signed a text or an answer that names the model.",
-        fix="What the name stands for is the word of the attested code.",
+        fix="Compare the code with what its maker published: what the name stands for is its word.",
     ),
     Check(
         id="model.deployed",

@@ -64,7 +64,8 @@ def endpoint_bound(subject: Subject) -> Iterator[Observation]:
     else:
         yield Observation.asserted(
             _BOUND,
-            "The recorded TLS key is the attested one.",
+            "The recorded TLS key is the attested one; where your own connection ends was not "
+            "seen.",
             by="the recorder",
             subject=label,
             got=peer.hex(),

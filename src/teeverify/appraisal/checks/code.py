@@ -16,6 +16,7 @@ from teeverify.appraisal.reference import (
     first_difference,
 )
 from teeverify.encoding.fields import JsonObject
+from teeverify.encoding.text import counted
 from teeverify.errors import AppraisalFailed, BindingMismatch, MalformedEvidence
 
 __all__ = ["changed", "compose_manager", "identity", "identity_of", "images_pinned"]
@@ -38,6 +39,7 @@ _UNREADABLE = re.compile(
     """,
     re.VERBOSE,
 )
+_SHOWN, _LONGEST = 3, 80
 _PINNED = re.compile(r"[^\s$@]+@sha256:[0-9a-f]{64}")
 
 
@@ -197,12 +199,21 @@ def images_pinned(subject: Subject) -> Iterator[Observation]:
         if unreadable:
             text = f"Whether every image is pinned cannot be told: {unreadable}."
         elif unpinned:
-            text = f"{len(unpinned)} images are not pinned by digest: {', '.join(unpinned[:3])}."
+            text = _unpinned(unpinned)
         else:
             text = "Every image that the configuration names is pinned by digest."
             yield Observation.proven("code.images-pinned", text, subject=label)
             continue
         yield Observation.absent("code.images-pinned", text, subject=label)
+
+
+def _unpinned(images: list[str]) -> str:
+    """Says which images a tag or a variable names: either can come to mean other code."""
+    count = f"{counted(len(images), 'image')} {'is' if len(images) == 1 else 'are'}"
+    shown = [image if len(image) <= _LONGEST else f"{image[:_LONGEST]}…" for image in images]
+    more = f" and {len(images) - _SHOWN} more" if len(images) > _SHOWN else ""
+    why = " A variable can put another image in its place." if "$" in "".join(images) else ""
+    return f"{count} not pinned by digest: {', '.join(shown[:_SHOWN])}{more}.{why}"
 
 
 def _images(app_compose: str) -> tuple[list[str], str]:
@@ -217,7 +228,7 @@ def _images(app_compose: str) -> tuple[list[str], str]:
     images = _image_lines(lines)
     if not images:
         return [], "its Compose file is written in a way that is not read here"
-    unpinned = [image[:80] for image in images if not _PINNED.fullmatch(image)]
+    unpinned = [image for image in images if not _PINNED.fullmatch(image)]
     if config.raw("pre_launch_script") and not unpinned:
         return [], "a script of the configuration (pre_launch_script) may fetch others"
     return unpinned, ""
@@ -271,8 +282,8 @@ def compose_manager(subject: Subject) -> Iterator[Observation]:
             if label == f"{m.machine.label} compose-manager"
         ]
         if own is None or manager.layout is None:
-            text = "Not reached: its own quote or binding did not verify."
-            yield Observation.absent("code.compose-manager", text, subject=label)
+            why = "its own quote or binding did not verify"
+            yield Observation.not_reached("code.compose-manager", why, subject=label)
         elif any(o is not None and _same_machine(own, o) for o in others):
             yield Observation.proven(
                 "code.compose-manager",

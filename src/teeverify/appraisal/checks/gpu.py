@@ -141,9 +141,10 @@ _MODES = {
 
 def _stated(device: DeviceClaims) -> str:
     """What the device itself signed about its mode, and which identity its firmware has."""
-    mode = _MODES.get(device.feature_flag or "", "in a mode that it does not state")
+    mode = _MODES.get(device.feature_flag or "")
+    said = f"says that it is {mode}" if mode else "does not say in which mode it is"
     fwid = "is the certified one" if device.fwid_state == "match" else "is not in its report"
-    return f"It says that it is {mode}; its firmware identity (FWID) {fwid}."
+    return f"It {said}; its firmware identity (FWID) {fwid}."
 
 
 def measurements(subject: Subject) -> Iterator[Observation]:
@@ -241,7 +242,8 @@ def revocation(subject: Subject) -> Iterator[Observation]:
         elif machine.nras is not None and machine.nras.revocation_checked:
             yield Observation.asserted(
                 "gpu.revocation",
-                "NVIDIA's service (NRAS) says that no certificate is revoked.",
+                "NVIDIA's service (NRAS) says that no certificate is revoked; no revocation list "
+                "or OCSP answer was checked here.",
                 by=_nras(subject),
                 subject=label,
             )

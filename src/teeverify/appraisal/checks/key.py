@@ -46,11 +46,11 @@ def _origin(provider: KeyProvider | None, listed: set[str], *, subject: str) -> 
         text = "No key provider is set: the signing key was made in this machine, says its code."
         return Observation.asserted(_ORIGIN, text, by="the attested code", subject=subject)
     if provider.id.lower() in listed:
-        text = f"The signing key comes from a key provider that you listed ({provider.name})."
+        text = f"The machine's key provider is one that you listed ({provider.name})."
         return Observation.proven(_ORIGIN, text, subject=subject, got=provider.id)
     if listed:
         error = AppraisalFailed(
-            "the signing key comes from a key provider that you did not list",
+            "the machine's keys come from a key provider that you did not list",
             id=_ORIGIN,
             got=f"{provider.name} {provider.id[-16:]}",
             want="one of signer.key_services",
@@ -60,7 +60,7 @@ def _origin(provider: KeyProvider | None, listed: set[str], *, subject: str) -> 
         text = f"The signing key is sealed to this machine ({provider.name}), says its code."
         return Observation.asserted(_ORIGIN, text, by="the attested code", subject=subject)
     text = (
-        f"The signing key comes from a key provider ({provider.name}): it may outlive this "
-        "machine and this version of the code."
+        f"The machine has a key provider ({provider.name}): a signing key from there may outlive "
+        "this machine and this version of the code."
     )
     return Observation.absent(_ORIGIN, text, subject=subject, got=provider.id)

@@ -84,8 +84,8 @@ def deployed(subject: Subject) -> Iterator[Observation]:
     for manager in managers:
         files, label = manager.machine.deployed, manager.machine.label
         if manager.layout is None:
-            text = "Not reached: the log's own quote or binding did not verify."
-            yield Observation.absent(_DEPLOYED, text, subject=label)
+            why = "the log's own quote or binding did not verify"
+            yield Observation.not_reached(_DEPLOYED, why, subject=label)
         elif not files:
             text = "The log deploys nothing that is still up."
             yield Observation.absent(_DEPLOYED, text, subject=label)
@@ -104,7 +104,8 @@ def _hash(found: Deployed) -> str:
 
 def _files(files: Sequence[Deployed]) -> str:
     others = len(files) - 1
-    more = f", and {others} other versions or files that may still run" if others else ""
+    names = "other version or file" if others == 1 else "other versions or files"
+    more = f", and {others} {names} that may still run" if others else ""
     return f"The quoted log deployed {files[-1].file} last{more}."
 
 
@@ -151,8 +152,9 @@ def identity(subject: Subject) -> Iterator[Observation]:
         return
     by = "the attested code" if said else "the report"
     sources = (("requested", wanted), ("reported", named), ("signed", said))
-    agree = [source for source, names in sources if names]
-    text = f"The {' and the '.join(agree)} model agree." if wanted else "No model was asked for."
+    *agree, last = [source for source, names in sources if names]
+    names = f"The {', '.join(agree)} and {last} model agree" if wanted else "No model was asked for"
+    text = f"{names}; which weights stand behind the name is {by}'s word."
     yield Observation.asserted(_IDENTITY, text, by=by, got=name)
 
 

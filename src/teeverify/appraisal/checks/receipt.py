@@ -9,6 +9,7 @@ from teeverify.appraisal.checks.subject import Subject
 from teeverify.appraisal.hindsight import Hindsight
 from teeverify.appraisal.observation import Observation
 from teeverify.clock import show_time
+from teeverify.encoding.text import counted
 from teeverify.errors import AppraisalFailed, EndorsementInvalid
 
 __all__ = ["since", "time"]
@@ -29,10 +30,11 @@ def time(subject: Subject) -> Iterator[Observation]:
         yield Observation.failed(contradiction, hard=True)
         return
     if known.not_after is None:
-        more = f" It has {known.unknown} timestamps of authorities that you did not name."
+        stamps = counted(known.unknown, "timestamp")
+        more = f" It has {stamps} of authorities that you did not name."
         yield Observation.asserted(
             "receipt.time",
-            "When it was made is its holder's word: if it was made when it says."
+            "When it was made is its holder's word; what else is proven here holds if he is right."
             + (more if known.unknown else ""),
             by=_HOLDER,
             got=show_time(known.stated),

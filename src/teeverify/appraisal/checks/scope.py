@@ -95,7 +95,8 @@ def time(subject: Subject) -> Iterator[Observation]:
     if question.at_by == "recorder":
         yield Observation.asserted(
             "time",
-            "The time of the appraisal is the one recorded beside the evidence.",
+            "The time of the appraisal is the one recorded beside the evidence: the recorder's "
+            "word.",
             by="the recorder",
         )
         return

@@ -1,0 +1,1 @@
+"""How an endpoint is reached: its address, one GET after the other, and whose TLS key is there."""
