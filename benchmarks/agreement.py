@@ -4,7 +4,7 @@ Both ask the same endpoint for as many answers of the same lengths, as many at o
 each round both run, in an order that is random and then reversed. Prints a table of the means of
 all rounds, with their intervals, and of the difference, paired by round.
 
-    python -m benchmarks.agreement URL TOKENIZER --vllm 'vllm bench serve' [--rounds 6]
+    python -m benchmarks.agreement URL TOKENIZER --vllm 'vllm bench serve' [--rounds 6] [--out FILE]
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from teeverify.bench.environment import describe_host
 from teeverify.bench.load import Lane, Load, Target, order_of
 from teeverify.bench.metrics import METRICS, measure
 from teeverify.bench.overhead import say_overhead
@@ -119,6 +120,29 @@ def table(theirs: list[dict[str, float]], ours: list[dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
+def write_rounds(
+    theirs: list[dict[str, float]], ours: list[dict[str, float]], options: argparse.Namespace
+) -> None:
+    """JSON: where and what was asked, and every round of both, in our names."""
+    document = {
+        "host": describe_host(),
+        "vllm": options.vllm,
+        "model": options.model,
+        "streams": options.batch,
+        "prompt_tokens": options.prompt,
+        "output_tokens": options.output,
+        "answers_a_round": options.count,
+        "rounds": [
+            {
+                "vllm": {name: left[name] for name in (*SAME, "prompt")},
+                "teeverify": {name: right[name] for name in (*SAME, "prompt")},
+            }
+            for left, right in zip(theirs, ours, strict=True)
+        ],
+    }
+    options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
 def _show(interval: Interval) -> str:
     return f"{interval.middle:.4g} ± {interval.half:.2g}"
 
@@ -143,6 +167,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=96, help="requests of a run")
     parser.add_argument("--prompt", type=int, default=100, help="tokens")
     parser.add_argument("--output", type=int, default=100, help="tokens")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="each round as JSON")
     options = parser.parse_args()
     theirs, ours = [], []
     with open_pool(default_processes()) as pool:
@@ -158,6 +183,8 @@ def main() -> None:
                 for runs in (theirs, ours)
             ]
             print(f"round {number + 1} of {options.rounds}: {shown[0]} {shown[1]}", file=sys.stderr)
+            if options.out is not None:  # each round: a run that is cut off leaves what it has
+                write_rounds(theirs, ours, options)
     print(table(theirs, ours))
 
 

@@ -48,15 +48,49 @@ def test_each_run_has_a_seed_of_its_own_and_keeps_it(tmp_path):
     assert Journal(tmp_path / "0.jsonl", "plan").seed == seeds[0]
 
 
-def test_another_plans_journal_is_refused(tmp_path):
-    Journal(tmp_path / "blocks.jsonl", "plan")
+def test_another_plans_journal_is_refused(tmp_path, block):
+    Journal(tmp_path / "blocks.jsonl", "plan").add(block())
     with pytest.raises(ConfigurationError, match="another plan"):
         Journal(tmp_path / "blocks.jsonl", "other")
 
 
-@pytest.mark.parametrize("content", ["", "hello\n", "{}\n", '{"plan": "plan"}\n{"x": 1}\n'])
+def test_a_journal_without_blocks_binds_nobody(tmp_path, block):
+    """Left by a run whose endpoint was mistyped."""
+    path = tmp_path / "blocks.jsonl"
+    Journal(path, "mistyped").end("short, batch 1", TIME)
+    journal = Journal(path, "plan")
+    assert (journal.blocks, journal.ended) == ([], {})
+    journal.add(block())
+    assert Journal(path, "plan").blocks == [block()]
+    with pytest.raises(ConfigurationError, match="another plan"):
+        Journal(path, "mistyped")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"hello\n",
+        b"{}\n",
+        b"[]\n",
+        b"\xff\n",
+        b'{"plan": 1}\n',
+        b'{"plan": "plan", "seed": 1}\n',
+        b'{"plan": "plan"}\n{"x": 1}\n',
+        b'{"plan": "plan"}\n{"cell": null, "ended": "time"}\n',
+        b'{"plan": "plan"}\n[]\n',
+    ],
+)
 def test_a_file_that_is_no_journal(tmp_path, content):
     path = tmp_path / "blocks.jsonl"
-    path.write_text(content)
+    path.write_bytes(content)
     with pytest.raises(ConfigurationError, match="no journal"):
         Journal(path, "plan")
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "blocks.jsonl").mkdir()
+    for place in (tmp_path / "file" / "blocks.jsonl", tmp_path / "blocks.jsonl"):
+        with pytest.raises(ConfigurationError, match="cannot be kept"):
+            Journal(place, "plan")

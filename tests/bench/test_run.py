@@ -327,6 +327,67 @@ def test_an_endpoint_that_goes_down_ends_the_run_and_keeps_what_there_is(
     assert Journal(tmp_path / "blocks.jsonl", plan.digest).blocks == []
 
 
+class _Refusing:
+    """A pool that takes its time, and whose every answer fails for one reason."""
+
+    def __init__(self, why):
+        self.why, self.now = why, 0.0
+
+    def generate(self, lanes, _load, **_options):
+        self.now += 10.0
+        failed = Sample(sent=0.0, ended=1.0, wanted=1, error=self.why)
+        return [[failed] * len(lane.asks) for lane in lanes]
+
+
+class _Clock:
+    """The time of such a pool, in place of the module ``time``."""
+
+    def __init__(self, pool):
+        self.pool = pool
+
+    def monotonic(self):
+        return self.pool.now
+
+    def sleep(self, seconds):
+        self.pool.now += seconds
+
+
+@pytest.mark.parametrize("total", [5.0, 1e6])
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        ("HTTP 404", r"base answers HTTP 404 to model 'none'"),
+        ("HTTP 401", r"base answers HTTP 401 to model 'none'"),
+        ("ServerDisconnectedError", r"base does not answer \(ServerDisconnectedError\)"),
+    ],
+)
+def test_who_refuses_is_named_though_the_time_is_up(plan, tmp_path, monkeypatch, why, said, total):
+    """Else a mistyped model would end like a run that was too slow: with nothing, and no word."""
+    pool = _Refusing(why)
+    monkeypatch.setattr("teeverify.bench.run.time", _Clock(pool))
+    with pytest.raises(EndpointUnavailable, match=said):
+        run(replace(plan, total_seconds=total), pool, tmp_path)
+
+
+def test_what_the_end_of_the_run_cut_off_was_refused_by_nobody(plan, tmp_path, monkeypatch):
+    pool = _Refusing("TimeoutError")
+    monkeypatch.setattr("teeverify.bench.run.time", _Clock(pool))
+    journal, said = run(replace(plan, total_seconds=5.0), pool, tmp_path)
+    assert journal.blocks == []
+    assert said[-1].startswith("the time is up")
+
+
+def test_a_cell_whose_time_is_over_has_three_pairs_of_blocks(plan, tmp_path, monkeypatch):
+    """Two have no interval: there would be nothing to say of the cell."""
+    pool = _Simulated(1)
+    monkeypatch.setattr("teeverify.bench.run.time", _Clock(pool))
+    cells = cells_of([parse_workload(f"10+{20 + n}") for n in range(8)], [Load(batch=2)])
+    short = {"narrow": 1e-9, "min_blocks": 50, "total_seconds": 8.0, "block_seconds": 0.5}
+    journal, _ = run(replace(plan, cells=cells, **short), pool, tmp_path)
+    assert journal.ended[cells[0].id] == "time"
+    assert {block.pair for block in journal.of(cells[0].id)} == {0, 1, 2}
+
+
 def test_a_plan_names_its_targets(plan):
     with pytest.raises(ConfigurationError, match="a name of its own"):
         replace(plan, targets=(plan.targets[0], plan.targets[0]))

@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,8 @@ def test_the_command_line_from_run_to_report(server, tmp_path, capsys, pool):
     assert (out / "report.html").stat().st_size > 1000
     assert "--api-key" not in json.dumps(document)
     assert main(["bench", "report", str(result), str(result), "--out", str(tmp_path / "r")]) == 0
+    assert len(json.loads((tmp_path / "r" / "report.json").read_text())["results"]) == 2
+    assert main(["bench", "report", str(result), "--out", str(result)]) == 64
     assert main(["bench", "compare", str(result), str(result), "--target", "raw"]) == 0
     assert "Not interleaved" in capsys.readouterr().out
     assert main(run) == 0  # everything is there already
@@ -167,8 +171,18 @@ def test_each_target_has_its_own_model_and_key(monkeypatch):
         ["--target", "raw=http://127.0.0.1:9/v1", "--verify", "other"],
         ["--target", "raw=http://127.0.0.1:9/v1", "--target", "raw=http://127.0.0.1:9/v1"],
         ["--target", "raw=http://127.0.0.1:9/v1", "--model-config", "/nowhere.json"],
+        *(
+            ["--target", "raw=http://127.0.0.1:9/v1", *wrong.split()]
+            for wrong in (
+                "--narrow -3", "--narrow nan", "--total nan", "--total -1", "--total 0",
+                "--total inf", "--budget -5", "--budget nan", "--block 0", "--block -1",
+                "--processes 0", "--processes -2", "--min-blocks 0", "--rate nan", "--rate 0",
+                "--model b=x", "--model raw=", "--model raw=x --model raw=y",
+                "--model x --model y", "--workload short --workload short",
+            )
+        ),
     ],
-)
+)  # fmt: skip
 def test_wrong_use(arguments, tmp_path, capsys):
     code = main(["bench", "run", *arguments, "--out", str(tmp_path)])
     error = capsys.readouterr().err
@@ -177,7 +191,86 @@ def test_wrong_use(arguments, tmp_path, capsys):
     else:
         assert code == 64
     assert error.startswith("teeverify: ")
-    assert "Traceback" not in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["attest", "http://127.0.0.1:9/v1", "--rounds", "-1"],
+        ["attest", "http://127.0.0.1:9/v1", "--rounds", "1"],
+        ["up", "nowhere", "--timeout", "nan"],
+        ["up", "nowhere", "--timeout", "0"],
+    ],
+)
+def test_wrong_use_of_the_other_verbs(arguments, capsys):
+    assert main(["bench", *arguments]) == 64
+    error = capsys.readouterr().err
+    assert " is out of range; got " in error
+    assert error.count("\n") == 1
+
+
+@pytest.fixture
+def other_model():
+    """An endpoint that knows another model than the one it is asked for."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.answer(200 if self.path == "/v1/models" else 404)
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.answer(404)
+
+        def answer(self, status):
+            self.send_response(status)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}/v1"
+        http.shutdown()
+
+
+def test_a_model_that_the_endpoint_does_not_know_is_named(other_model, tmp_path, capsys, pool):
+    run = ["bench", "run", "--target", f"raw={other_model}", "--model", "mistyped"]
+    fast = ["--total", "0.01", "--processes", "1", "--batch", "1", "--workload", "5+8"]
+    assert main([*run, *fast, "--out", str(tmp_path)]) == 3
+    error = capsys.readouterr().err
+    assert "teeverify: raw answers HTTP 404 to model 'mistyped'; got " in error
+    assert "Give --model the name that it serves." in error
+    assert main([*run, *fast, "--verify", "raw", "--out", str(tmp_path / "verified")]) == 3
+    assert "for model 'mistyped'" in capsys.readouterr().err
+    assert main(["bench", "attest", other_model, "--model", "mistyped"]) == 3
+    assert "for model 'mistyped'" in capsys.readouterr().err
+
+
+def test_the_corrected_command_is_no_other_plan(
+    other_model, server, tmp_path, capsys, pool, monkeypatch
+):
+    """A first URL that answers nobody leaves nothing behind that binds."""
+    monkeypatch.setattr("teeverify.bench.run._WAIT_SECONDS", 0.0)
+    pytest.importorskip("matplotlib", reason="needs teeverify[bench]")
+    for url, code in (("http://127.0.0.1:9/v1", 3), (other_model, 3), (server.url, 0)):
+        run = [
+            "bench", "run", "--target", f"raw={url}", "--workload", "5+8", "--batch", "1",
+            "--budget", "0", "--block", "0.05", "--min-blocks", "1", "--processes", "1",
+            "--out", str(tmp_path),
+        ]  # fmt: skip
+        assert main(run) == code
+    assert "another plan" not in capsys.readouterr().err
+
+
+def test_a_run_that_measured_nothing_does_not_end_well(server, tmp_path, capsys, monkeypatch, pool):
+    monkeypatch.setattr("teeverify.bench.run.run_plan", lambda *_, **__: None)
+    run = ["bench", "run", "--target", f"raw={server.url}", "--processes", "1"]
+    assert main([*run, "--out", str(tmp_path)]) == 64
+    assert "the time was up before anything was measured" in capsys.readouterr().err
 
 
 def test_an_endpoint_that_is_not_there(tmp_path, capsys):

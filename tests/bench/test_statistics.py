@@ -25,9 +25,13 @@ def test_the_mean_of_known_values():
     assert (interval.middle, interval.low, interval.high) == pytest.approx((3, 3 - half, 3 + half))
 
 
-def test_one_value_says_nothing():
-    assert math.isinf(mean_interval([1.0]).half)
-    assert say_overhead(mean_interval([1.0])) == "not enough blocks to say"
+@pytest.mark.parametrize("values", [[1.0], [0.010, 0.011]])
+def test_one_or_two_values_say_nothing(values):
+    """Of two the interval at 99 % is 64 times what lies between them."""
+    assert math.isinf(mean_interval(values).half)
+    assert math.isinf(welch_ratio(values, [0.01] * 9, rate=True).half)
+    assert say_overhead(mean_interval(values)) == "not enough blocks to say"
+    assert math.isfinite(mean_interval([*values, 0.01, 0.01]).half)
 
 
 def test_a_rate_that_falls_and_a_time_that_grows_are_overheads():

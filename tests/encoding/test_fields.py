@@ -27,6 +27,7 @@ def refused(read, field):
 SAMPLES = {
     "text": "x",
     "integer": 5,
+    "number": 1.5,
     "boolean": True,
     "object": {"a": 1},
     "array": [1],
@@ -67,6 +68,7 @@ def test_absent(name, value):
 WRONG = {
     "text": [1, 1.5, True, [], {}],
     "integer": ["1", 1.0, True, False, [], {}],
+    "number": ["1", True, False, [], {}],
     "boolean": [1, 0, "true", "false", [], {}],
     "object": ["{}", 1, [], True],
     "array": ["[]", 1, {}, True],

@@ -22,6 +22,7 @@ sure it is. ``teeverify bench run`` is its face.
 ``notes``          what a reader must know first
 ``conditions``     what results were measured on, side by side
 ``report``         Markdown, HTML, figures; the ``paper``'s tables beside
+``comparison``     two runs that could not be interleaved, in words
 ``attest``         what attestation, signing and verification cost by themselves
 ``up``             raw vLLM and the same vLLM behind the reference server
 =================  ==========================================================================

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from teeverify.bench.document import Figure
 from teeverify.bench.packages import require_package
+from teeverify.encoding.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,14 +30,17 @@ def draw(figure: Figure) -> str:
     mpl.use("svg")
     from matplotlib import pyplot as plt  # noqa: PLC0415 -- after the backend is chosen
 
-    # Text as text; element names that do not change from run to run.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": figure.title}):
+    # Text as text, whatever is in it; element names that do not change from run to run.
+    with mpl.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": figure.title, "text.parse_math": False}
+    ):
         canvas, axes = plt.subplots(figsize=(9, 1.1 + 0.3 * len(figure.groups)))
         apart = 0.5 / max(1, len(figure.series))
         for number, (name, values) in enumerate(figure.series.items()):
-            _draw_series(axes, values, number, name=name, shift=number * apart)
+            _draw_series(axes, values, number, name=printable(name), shift=number * apart)
         centre = apart * (len(figure.series) - 1) / 2
-        axes.set_yticks([group + centre for group in range(len(figure.groups))], figure.groups)
+        places = [group + centre for group in range(len(figure.groups))]
+        axes.set_yticks(places, [printable(group) for group in figure.groups])
         axes.set_ylim(len(figure.groups) - 0.4, centre - 0.6)
         axes.axvline(0, color="black", linewidth=0.8)
         axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")  # no overhead is < 0
@@ -44,7 +48,7 @@ def draw(figure: Figure) -> str:
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(left=False)
         axes.set_xlabel(figure.unit)
-        axes.set_title(figure.title, loc="left", weight="bold")
+        axes.set_title(printable(figure.title), loc="left", weight="bold")
         if len(figure.series) > 1:
             axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
         canvas.tight_layout()

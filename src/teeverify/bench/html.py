@@ -11,6 +11,7 @@ from teeverify.bench.document import Section, Table
 from teeverify.bench.figures import draw
 from teeverify.bench.report import compose
 from teeverify.bench.results import Result
+from teeverify.encoding.text import printable
 
 __all__ = ["write_html"]
 
@@ -43,7 +44,7 @@ def write_html(results: Sequence[Result], path: Path) -> None:
     """
     sections = compose(results)
     body = "\n".join(_section(section, level) for level, section in enumerate(sections))
-    title = html.escape(sections[0].title)
+    title = _text(sections[0].title)
     path.write_text(
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
@@ -54,7 +55,7 @@ def write_html(results: Sequence[Result], path: Path) -> None:
 
 def _section(section: Section, level: int) -> str:
     tag = "h1" if level == 0 else "h2"
-    parts = [f"<{tag}>{html.escape(section.title)}</{tag}>"]
+    parts = [f"<{tag}>{_text(section.title)}</{tag}>"]
     parts += [f"<p>{_paragraph(text)}</p>" for text in section.text]
     parts += [f"<div class='wide'>{draw(figure)}</div>" for figure in section.figures]
     parts += [_table(table) for table in section.tables]
@@ -62,16 +63,19 @@ def _section(section: Section, level: int) -> str:
 
 
 def _paragraph(text: str) -> str:
-    return _STRONG.sub(r"<strong>\1</strong>", html.escape(text))
+    return _STRONG.sub(r"<strong>\1</strong>", _text(text))
+
+
+def _text(text: str) -> str:
+    return html.escape(printable(text, limit=len(text)))
 
 
 def _table(table: Table) -> str:
-    header = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.header)
+    header = "".join(f"<th>{_text(cell)}</th>" for cell in table.header)
     rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in table.rows
+        "<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in table.rows
     )
-    title = f"<h3>{html.escape(table.title)}</h3>" if table.title else ""
+    title = f"<h3>{_text(table.title)}</h3>" if table.title else ""
     return (
         f"{title}<div class='wide'><table><thead><tr>{header}</tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"

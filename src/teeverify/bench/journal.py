@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from teeverify.errors import ConfigurationError
+from teeverify.encoding.fields import JsonObject
+from teeverify.encoding.text import printable
+from teeverify.errors import ConfigurationError, MalformedEvidence
 
-__all__ = ["BUDGET", "NARROW", "TIME", "Block", "Journal"]
+__all__ = ["BUDGET", "NARROW", "TIME", "Block", "Journal", "read_block", "read_numbers"]
+
+_ID = "usage.bench"
 
 # Why a cell ended: its interval is narrow enough; its budget is spent; the run's time was up.
 NARROW, BUDGET, TIME = "narrow", "budget", "time"
@@ -55,6 +60,84 @@ class Block:
     verified: dict[str, float] | None = None
 
 
+_LEAST, _MOST = 1e-9, 1e15
+"""Of a figure that is not 0: what is beyond has no quotients and squares that are numbers."""
+
+_WIDEST = math.log(_MOST / _LEAST)
+
+
+def read_numbers(record: JsonObject) -> dict[str, float]:
+    """Every member, each a number that may be computed with, and not below 0.
+
+    Raises:
+        MalformedEvidence: One is none.
+    """
+    numbers = {name: _number(record, name) for name in sorted(record.names())}
+    for name, value in numbers.items():
+        if 0 < value < _LEAST:
+            raise _unfit(record, name, "is out of range")
+    return numbers
+
+
+def read_block(record: JsonObject) -> Block:
+    """A block, as it was written.
+
+    Raises:
+        MalformedEvidence: It is none.
+    """
+    if strange := record.names() - {each.name for each in fields(Block)}:
+        raise _unfit(record, min(strange), "is no member of a block")
+    if (counted := record.text("counted")) not in {"usage", "events"}:
+        raise _unfit(record, "counted", "is neither usage nor events")
+    failed, turns = record.object("failed"), record.object("turns")
+    return Block(
+        cell=record.text("cell"),
+        target=record.text("target"),
+        pair=_count(record, "pair"),
+        order=_count(record, "order") if "order" in record else None,
+        started_at=record.text("started_at"),
+        answers=_count(record, "answers"),
+        failed={why: _count(failed, why) for why in sorted(failed.names())},
+        figures=read_numbers(record.object("figures")),
+        turns={metric: _turn(turns.object(metric)) for metric in sorted(turns.names())},
+        tokens=_count(record, "tokens"),
+        prompt_tokens=_count(record, "prompt_tokens") if "prompt_tokens" in record else None,
+        counted=counted,
+        short=_count(record, "short"),
+        verified=_verified(record.object("verified")) if "verified" in record else None,
+    )
+
+
+def _turn(record: JsonObject) -> dict[str, float]:
+    return {
+        "ms": _number(record, "ms", least=-_MOST),
+        "log": _number(record, "log", least=-_WIDEST, most=_WIDEST),
+    }
+
+
+def _verified(record: JsonObject) -> dict[str, float]:
+    if record.names():
+        record.number("verified")
+    return read_numbers(record)
+
+
+def _count(record: JsonObject, name: str) -> int:
+    record.integer(name)
+    return int(_number(record, name))
+
+
+def _number(record: JsonObject, name: str, *, least: float = 0.0, most: float = _MOST) -> float:
+    value = record.number(name)
+    if not least <= value <= most:
+        raise _unfit(record, name, "is out of range")
+    return value
+
+
+def _unfit(record: JsonObject, name: str, why: str) -> MalformedEvidence:
+    path = f"{record.path}.{name}"
+    return MalformedEvidence(f"{path} {why}", id=_ID, field=path)
+
+
 class Journal:
     """The file of a run's blocks.
 
@@ -65,10 +148,11 @@ class Journal:
 
     Args:
         path: The file; made where there is none.
-        digest: The plan's; a file of another plan is refused.
+        digest: The plan's. A file that holds blocks of another plan is refused; one without
+            blocks, of a run that found nobody, binds nobody.
 
     Raises:
-        ConfigurationError: The file is of another plan, or none of ours.
+        ConfigurationError: The file is of another plan, none of ours, or cannot be written.
     """
 
     def __init__(self, path: Path, digest: str) -> None:
@@ -76,11 +160,16 @@ class Journal:
         self.blocks: list[Block] = []
         self.ended: dict[str, str] = {}
         self.seed = secrets.token_hex(8)
-        if path.exists():
-            self._load(digest)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._append({"plan": digest, "seed": self.seed})
+        try:
+            if path.exists():
+                self._load(digest)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._begin(digest)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{path.name} cannot be kept in {path.parent}", id=_ID, got=error.strerror
+            ) from None
 
     def add(self, block: Block) -> None:
         """Keep one block, on disk before anything else is measured."""
@@ -96,6 +185,9 @@ class Journal:
         """The blocks of one cell."""
         return [block for block in self.blocks if block.cell == cell]
 
+    def _begin(self, digest: str) -> None:
+        self._append({"plan": digest, "seed": self.seed})
+
     def _append(self, record: dict[str, object]) -> None:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
@@ -104,23 +196,32 @@ class Journal:
 
     def _load(self, digest: str) -> None:
         # A run that was killed while it wrote leaves a last line without an end: it is dropped.
-        text = self._path.read_text(encoding="utf-8")
-        whole, _, rest = text.rpartition("\n")
+        whole, _, rest = self._path.read_bytes().rpartition(b"\n")
         try:
-            first, *others = [json.loads(line) for line in whole.split("\n")]
+            first, *others = [
+                JsonObject.parse(line, path=f"line {number}", id=_ID)
+                for number, line in enumerate(whole.split(b"\n"), start=1)
+            ]
             ends = [record for record in others if "ended" in record]
-            self.ended = {record["cell"]: record["ended"] for record in ends}
-            self.blocks = [Block(**record) for record in others if "ended" not in record]
-            known, self.seed = first["plan"], first.get("seed", self.seed)
-        except (ValueError, TypeError, KeyError):
+            self.ended = {record.text("cell"): record.text("ended") for record in ends}
+            self.blocks = [read_block(record) for record in others if "ended" not in record]
+            known = first.text("plan")
+            self.seed = first.text("seed") if "seed" in first else self.seed
+        except MalformedEvidence as problem:
             raise ConfigurationError(
-                f"{self._path.name} is no journal of a benchmark", id="usage.bench"
+                f"{self._path.name} is no journal of a benchmark",
+                id=_ID,
+                got=printable(problem.message + problem.where),
             ) from None
-        if known != digest:
+        if known != digest and self.blocks:
             raise ConfigurationError(
                 f"{self._path.name} belongs to another plan",
-                id="usage.bench",
+                id=_ID,
                 hint="Give another --out, or the flags that it was started with.",
             )
-        if rest:
-            self._path.write_text(whole + "\n", encoding="utf-8")
+        if known != digest:
+            self._path.unlink()
+            self.ended = {}
+            self._begin(digest)
+        elif rest:
+            self._path.write_bytes(whole + b"\n")

@@ -15,14 +15,15 @@ def notes_on(result: Result) -> Iterator[str]:
     """What a reader must know before the figures are believed."""
     yield from _ceiling_notes(result)
     yield from _missing_notes(result)
+    word = "" if result.measured_here else ", according to its file"
     for name in result.names:
         blocks = [block for block in result.blocks if block.target == name]
         answers = sum(block.answers for block in blocks)
         attestation = result.targets[name].get("attestation")
         if isinstance(attestation, Mapping):
-            yield f"{name} was attested. {_attested(attestation)}"
+            yield f"{name} was attested{word}. {_attested(attestation)}"
         if verified := [block.verified for block in blocks if block.verified]:
-            yield f"{name}: {_verified(verified, answers)}"
+            yield f"{name}{word}: {_verified(verified, answers)}"
         if failed := sum(sum(block.failed.values()) for block in blocks):
             why = sorted({reason for block in blocks for reason in block.failed})
             yield f"{name}: {failed} requests failed ({', '.join(why)}); they are in no figure."

@@ -23,6 +23,7 @@ __all__ = [
     "compare_cell",
     "compare_runs",
     "say_comparison",
+    "say_difference",
     "say_overhead",
     "summarize",
 ]
@@ -159,6 +160,16 @@ def say_comparison(comparison: Comparison) -> str:
     if comparison.unlike:
         return f"not comparable: {comparison.unlike}"
     return say_overhead(comparison.overhead)
+
+
+def say_difference(comparison: Comparison) -> str:
+    """The same of two that are no pair: how much worse or better, and nothing that it costs."""
+    overhead, said = comparison.overhead, say_comparison(comparison)
+    if comparison.unlike or not overhead.clear or not math.isfinite(overhead.half):
+        return said
+    if overhead.high < 0:
+        return said.removeprefix("none: ")
+    return f"{overhead.middle:.2%} worse [{overhead.low:.2%} to {overhead.high:.2%}]"
 
 
 def say_overhead(overhead: Interval) -> str:

@@ -75,7 +75,8 @@ class Plan:
         """Refuse what cannot be measured.
 
         Raises:
-            ConfigurationError: No target, or two of one name, or a name that none has.
+            ConfigurationError: No target, or two of one name, or a name that none has; a cell
+                twice.
         """
         names = [target.name for target in self.targets]
         if not names or len(set(names)) != len(names):
@@ -89,6 +90,14 @@ class Plan:
                 id="usage.bench",
                 got=", ".join(unknown),
                 want=", ".join(names),
+            )
+
+        cells = [cell.id for cell in self.cells]
+        if len(set(cells)) != len(cells):
+            raise ConfigurationError(
+                "the same workload under the same load twice",
+                id="usage.bench",
+                got="; ".join(cells),
             )
 
     def in_turns(self, cell: Cell) -> bool:

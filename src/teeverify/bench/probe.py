@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from urllib.parse import urlsplit, urlunsplit
 
 from teeverify.bench.load import Target
-from teeverify.errors import EndpointUnavailable
+from teeverify.errors import EndpointUnavailable, Unavailable
 
-__all__ = ["describe_target"]
+__all__ = ["describe_target", "naming"]
 
 _SECONDS = 5.0
 
@@ -27,6 +29,16 @@ def describe_target(target: Target) -> dict[str, object]:
         "engine_version": version.get("version"),
         "longest_context": first.get("max_model_len") if isinstance(first, dict) else None,
     }
+
+
+@contextlib.contextmanager
+def naming(target: Target) -> Iterator[None]:
+    """Name the target and its model in what is missing: most often that name is wrong."""
+    try:
+        yield
+    except Unavailable as error:
+        error.message = f"{target.name}: {error.message} for model {target.model!r}"
+        raise
 
 
 def _get(url: str, target: Target, *, required: bool) -> dict[str, object]:

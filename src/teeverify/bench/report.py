@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
-from teeverify.bench.conditions import conditions, differences, gpu_of
+from teeverify.bench.conditions import conditions, gpu_of
 from teeverify.bench.document import Figure, Section, Table
 from teeverify.bench.journal import BUDGET, NARROW, TIME, Block
 from teeverify.bench.metrics import METRICS
 from teeverify.bench.overhead import (
     Comparison,
     compare_cell,
-    compare_runs,
     say_comparison,
     summarize,
 )
 from teeverify.bench.paper import LENGTHS, THROUGHPUT, Published, comparable
 from teeverify.bench.results import Result
 from teeverify.bench.statistics import Interval
-from teeverify.errors import ConfigurationError
+from teeverify.encoding.text import printable
 
-__all__ = ["compose", "render_comparison", "render_markdown", "render_report"]
+__all__ = ["compose", "render_markdown", "render_report"]
+
+_Bounds: TypeAlias = tuple[float, float, float] | None
 
 _INTERVALS = (
     "Intervals are to hold the true value in at least 95 of 100 repetitions, each for itself: of "
@@ -38,12 +40,6 @@ _TURNS = (
     "each pair of requests, and the median of a block's pairs counts."
 )
 _ENDED = {NARROW: "narrow enough", BUDGET: "budget spent", TIME: "time was up"}
-_NOT_INTERLEAVED = (
-    "The two were measured one after the other, not in turn: what differs between two starts of a "
-    "machine (clocks, memory, temperature) is in the difference and not in the interval. The "
-    "interval is of the blocks' spread within each run (Welch, 99 %), and promises nothing of "
-    "another pair of runs. Repeat each side after a reboot to learn how much they differ."
-)
 _PAPER = (
     "arXiv 2409.03992 v4, vLLM 0.5.4, Llama-3.1-70B in 4 bits, real weights, ShareGPT prompts, one "
     "run a cell and no intervals. Its column “ITL (s)” is the decode time of a whole answer (it "
@@ -85,63 +81,29 @@ def compose(results: Sequence[Result]) -> list[Section]:
     ]
 
 
-def render_comparison(base: Result, other: Result, target: str | None) -> str:
-    """Two runs that could not be interleaved, in Markdown; its title says so.
-
-    Raises:
-        ConfigurationError: Which target is not clear, or no cell is in both.
-    """
-    name = _common_target(base, other, target)
-    cells = [cell for cell in base.cells if cell in other.cells]
-    if not cells:
-        raise ConfigurationError("the two runs have no cell in common", id="usage.bench")
-    rows = []
-    for cell in cells:
-        ours = [block for block in base.of(cell) if block.target == name]
-        theirs = [block for block in other.of(cell) if block.target == name]
-        rows += [
-            [cell, each.metric.name, say_comparison(each)]
-            for each in compare_runs(ours, theirs)
-            if each.metric.id in (*_HEADLINES, "tpot")
-        ]
-    text = [
-        f"Baseline: {base.title} ({base.tee}). Against it: {other.title} ({other.tee}).",
-        _NOT_INTERLEAVED,
-    ]
-    tables = [Table(header=["cell", "metric", "overhead"], rows=rows)]
-    if (differ := differences(base, other)) is not None:
-        tables.append(differ)
-    title = f"Not interleaved: {name} of two runs"
-    return render_markdown([Section(title=title, text=text, tables=tables)])
-
-
 def render_markdown(sections: Sequence[Section]) -> str:
     """Sections as Markdown; figures are left to HTML."""
     lines: list[str] = []
     for level, section in enumerate(sections):
-        lines += [f"{'#' if level == 0 else '##'} {section.title}", ""]
+        lines += [f"{'#' if level == 0 else '##'} {_text(section.title)}", ""]
         for paragraph in section.text:
-            lines += [paragraph, ""]
+            lines += [_text(paragraph), ""]
         for table in section.tables:
-            lines += [f"### {table.title}", ""] * bool(table.title)
-            lines += ["| " + " | ".join(table.header) + " |", "| --- " * len(table.header) + "|"]
-            lines += ["| " + " | ".join(row) + " |" for row in table.rows]
+            every = [table.header, *table.rows]
+            lines += [f"### {_text(table.title)}", ""] * bool(table.title)
+            header, *rows = ["| " + " | ".join(map(_cell, row)) + " |" for row in every]
+            lines += [header, "| --- " * len(table.header) + "|", *rows]
             lines.append("")
     return "\n".join(lines)
 
 
-def _common_target(base: Result, other: Result, target: str | None) -> str:
-    names = [name for name in base.names if name in other.names]
-    if target is not None and target in names:
-        return target
-    if target is not None or len(names) != 1:
-        raise ConfigurationError(
-            "say which target is compared",
-            id="usage.bench",
-            got=target,
-            want=", ".join(names) or "a target that both runs have",
-        )
-    return names[0]
+def _text(text: str) -> str:
+    """One line, in which nothing is HTML."""
+    return printable(text, limit=len(text)).replace("<", "&lt;")
+
+
+def _cell(text: str) -> str:
+    return _text(text).replace("|", "\\|")
 
 
 def _opening(results: Sequence[Result]) -> list[str]:
@@ -158,19 +120,15 @@ def _opening(results: Sequence[Result]) -> list[str]:
 def _overheads(results: Sequence[Result], gpu: str) -> Section:
     rows, figures = [], []
     for metric in _HEADLINES:
-        groups: list[str] = []
-        series: dict[str, list[tuple[float, float, float] | None]] = {}
+        series: dict[str, dict[str, _Bounds]] = {}
         for result, cell, name, each in _headlines(results, metric):
             label = f"{result.title}, {cell}" if len(results) > 1 else cell
-            if label not in groups:
-                groups.append(label)
-            column = series.setdefault(name, [])
-            column += [None] * (len(groups) - 1 - len(column))
-            column.append(_percent(each.overhead))
-        if groups:
-            title = f"Overhead in {_NAMES[metric]}"
-            unit = "% (left of 0: none, it is better)"
-            figures.append(Figure(title=title, unit=unit, groups=groups, series=dict(series)))
+            column = series.setdefault(name, {})
+            while label in column:  # of another run of the same title
+                label += ", again"
+            column[label] = _percent(each.overhead)
+        title, unit = f"Overhead in {_NAMES[metric]}", "% (left of 0: none, it is better)"
+        figures += _figure(title, unit, series)
     for result in results:
         rows += list(_overhead_rows(result, with_title=len(results) > 1))
     header = ["run"] * (len(results) > 1) + ["cell", "target", "metric", "overhead", "blocks"]
@@ -241,16 +199,24 @@ def _figures(results: Sequence[Result]) -> Section:
         tables.append(Table(header=header, rows=rows, title=of))
         title = f"Time to first token{', ' * bool(of)}{of}"
         series = {
-            name: [_value(result.of(cell), name, "ttft") for cell in result.cells]
+            name: {cell: _value(result.of(cell), name, "ttft") for cell in result.cells}
             for name in result.names
         }
-        figures.append(Figure(title=title, unit="ms", groups=result.cells, series=series))
+        figures += _figure(title, "ms", series)
     return Section(title="Figures", tables=tables, figures=figures)
 
 
-def _value(blocks: Sequence[Block], name: str, metric: str) -> tuple[float, float, float] | None:
+def _figure(title: str, unit: str, series: Mapping[str, Mapping[str, _Bounds]]) -> list[Figure]:
+    """A plot of the groups that have an interval; none where no group has."""
+    every = [each for values in series.values() for each in values.items()]
+    groups = list(dict.fromkeys(group for group, value in every if value is not None))
+    shown = {name: [values.get(group) for group in groups] for name, values in series.items()}
+    return [Figure(title=title, unit=unit, groups=groups, series=shown)] if groups else []
+
+
+def _value(blocks: Sequence[Block], name: str, metric: str) -> _Bounds:
     for row in summarize(blocks, name):
-        if row.metric.id == metric:
+        if row.metric.id == metric and math.isfinite(row.value.half):
             return row.value.middle, max(0.0, row.value.low), row.value.high  # no time is less
     return None
 
@@ -264,7 +230,7 @@ def _plain(value: Interval | None) -> str:
     return f"{value.middle:,.{places}f} ± {value.half:,.{places}f}"
 
 
-def _percent(interval: Interval) -> tuple[float, float, float] | None:
+def _percent(interval: Interval) -> _Bounds:
     if not interval.half <= 1:  # a wider one says nothing, and nothing else could be seen beside it
         return None
     return 100 * interval.middle, 100 * interval.low, 100 * interval.high

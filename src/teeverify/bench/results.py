@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from teeverify.bench.journal import Block
+from teeverify.bench.journal import Block, read_block, read_numbers
 from teeverify.bench.metrics import METRICS
 from teeverify.bench.overhead import compare_cell, say_comparison, summarize
 from teeverify.bench.statistics import Interval
-from teeverify.errors import ConfigurationError
+from teeverify.encoding.fields import JsonObject
+from teeverify.encoding.strict import json_value
+from teeverify.encoding.text import printable
+from teeverify.errors import ConfigurationError, MalformedEvidence
 
-__all__ = ["SCHEMA", "Result", "load_result", "write_result"]
+__all__ = ["REPORT_SCHEMA", "SCHEMA", "Result", "load_result", "write_result", "write_results"]
 
 SCHEMA = "teeverify.bench/1"
+REPORT_SCHEMA = "teeverify.bench-report/1"
+
+_ID = "usage.bench"
+_LONGEST = 64 * 2**20
+_NVML_SAYS = ("on", "off", "on, in developer mode")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +42,11 @@ class Result:
         ended: Why each cell ended (``journal``); one that is not there was not finished. ``None``
             in results of the first releases, which do not say.
         ceiling: What the benchmark itself can do, against an endpoint without an engine.
+        measured_here: Whether this process measured and verified all of it. What was read from a
+            file is the file's word, evidence included.
+
+    Raises:
+        ConfigurationError: No target, or a block of another target or cell, or one twice.
     """
 
     title: str
@@ -43,6 +57,20 @@ class Result:
     blocks: Sequence[Block]
     ceiling: Mapping[str, float]
     ended: Mapping[str, str] | None = None
+    measured_here: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what does not hold together."""
+        places = Counter((block.cell, block.target, block.pair) for block in self.blocks)
+        planned = self.planned
+        for (cell, target, pair), count in places.items():
+            place = f"{target}, {cell}, block {pair}"
+            if cell not in planned or target not in self.targets:
+                raise ConfigurationError("no such target or cell in the plan", id=_ID, got=place)
+            if count > 1:
+                raise ConfigurationError("the same block twice", id=_ID, got=place)
+        if not self.targets:
+            raise ConfigurationError("no target", id=_ID)
 
     @property
     def names(self) -> list[str]:
@@ -75,9 +103,16 @@ class Result:
         """Whether confidential computing was on: of each target only its own evidence may say."""
         proven = [name for name in self.names if self._is_proven(name)]
         others = [name for name in self.names if name not in proven]
-        said = [f"{name}: TEE on, by verified evidence ({self._parts(name)})" for name in proven]
+        said = [
+            f"{name}: TEE on, by verified evidence ({self._parts(name)})"
+            if self.measured_here
+            else f"{name}: TEE on according to its file; not verified anew here"
+            for name in proven
+        ]
         if others:
-            state = self.host.get("confidential_computing", "not known")
+            state = self.host.get("confidential_computing")
+            if state is None or not (self.measured_here or state in _NVML_SAYS):
+                state = "not known"
             said.append(
                 f"{' and '.join(others)}: TEE not verified (NVML on the host of the benchmark: "
                 f"confidential computing {state})"
@@ -115,8 +150,17 @@ class Result:
 
 def write_result(result: Result, path: Path) -> None:
     """Write a result, with its intervals computed, for machines."""
-    document = {
-        "schema": SCHEMA,
+    blocks = [asdict(block) for block in result.blocks]
+    _write({"schema": SCHEMA, **_describe(result), "blocks": blocks}, path)
+
+
+def write_results(results: Sequence[Result], path: Path) -> None:
+    """Write what a report says of results, in today's words, for machines; blocks stay behind."""
+    _write({"schema": REPORT_SCHEMA, "results": [_describe(result) for result in results]}, path)
+
+
+def _describe(result: Result) -> dict[str, object]:
+    return {
         "title": result.title,
         "tee": result.tee,
         "plan": dict(result.plan),
@@ -127,8 +171,10 @@ def write_result(result: Result, path: Path) -> None:
         "metrics": [asdict(metric) for metric in METRICS],
         "cells": {cell: _cell(result, cell) for cell in result.cells},
         "ended": None if result.ended is None else dict(result.ended),
-        "blocks": [asdict(block) for block in result.blocks],
     }
+
+
+def _write(document: Mapping[str, object], path: Path) -> None:
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
@@ -139,27 +185,55 @@ def load_result(path: Path) -> Result:
         ConfigurationError: No result of ours.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["schema"] != SCHEMA:
-            raise ValueError
-        return Result(
-            title=document["title"],
-            plan=document["plan"],
-            host=document["host"],
-            model=document["model"],
-            targets=document["targets"],
-            blocks=[Block(**block) for block in document["blocks"]],
-            ceiling=document["ceiling"],
-            ended=document.get("ended"),
-        )
+        value = json_value(path.read_bytes(), field="result", id=_ID, max_bytes=_LONGEST)
+        return _read(JsonObject(value, path="result", id=_ID))
     except OSError as error:
         raise ConfigurationError(
-            f"{path.name} cannot be read", id="usage.bench", got=error.strerror
+            f"{path.name} cannot be read", id=_ID, got=error.strerror
         ) from None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (MalformedEvidence, ConfigurationError) as problem:
+        got = f" ({problem.got})" if problem.got else ""
         raise ConfigurationError(
-            f"{path.name} is no result of 'teeverify bench run'", id="usage.bench", want=SCHEMA
+            f"{path.name} is no result of 'teeverify bench run'",
+            id=_ID,
+            got=printable(problem.message + problem.where + got),
+            want=SCHEMA,
         ) from None
+
+
+def _read(document: JsonObject) -> Result:
+    """Every member that a report uses is of its type."""
+    if document.text("schema") != SCHEMA:
+        raise MalformedEvidence("another schema", id=_ID, field="result.schema")
+    plan, host, targets = (document.object(name) for name in ("plan", "host", "targets"))
+    document.object("model")
+    for cell in plan.objects("cells"):
+        cell.text("id")
+        cell.text("headline")
+    for record, name in ((host, "gpus"), (host, "tee_by_cpu_flags")):
+        if name in record:
+            record.texts(name)
+    for name in targets.names():
+        target = targets.object(name)
+        if "attestation" in target:
+            target.object("attestation")
+    ceiling = document.object("ceiling")
+    if "events_per_s" in ceiling:
+        ceiling.number("batch")
+    ended = document.object("ended") if "ended" in document else None
+    blocks = [read_block(block) for block in document.objects("blocks")]
+    if not blocks:
+        raise MalformedEvidence("no block", id=_ID, field="result.blocks")
+    return Result(
+        title=document.text("title"),
+        plan=document.raw("plan"),
+        host=document.raw("host"),
+        model=document.raw("model"),
+        targets=document.raw("targets"),
+        blocks=blocks,
+        ceiling=read_numbers(ceiling),
+        ended=None if ended is None else {cell: ended.text(cell) for cell in sorted(ended.names())},
+    )
 
 
 def _cell(result: Result, cell: str) -> dict[str, object]:

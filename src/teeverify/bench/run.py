@@ -20,6 +20,7 @@ from teeverify.bench.overhead import compare_cell, summarize
 from teeverify.bench.plan import Cell, Plan
 from teeverify.bench.pool import Pool
 from teeverify.bench.sample import Sample
+from teeverify.bench.statistics import FEWEST
 from teeverify.bench.workload import words_of
 from teeverify.clock import now
 from teeverify.errors import EndpointUnavailable
@@ -39,6 +40,7 @@ _TRIES = 3
 _TOLERATED = 0.05  # of a block's answers may fail; they are counted and shown
 _WAIT_SECONDS = 2.0
 _CALIBRATION = (32, 256)
+_LATE = "TimeoutError"
 
 
 class _TimeIsUp(Exception):
@@ -163,7 +165,7 @@ def _why_done(bench: _Bench, cell: Cell, *, spent: float, share: float, lasts: f
             return NARROW
         if spent >= plan.budget_seconds:
             return BUDGET
-    if pairs >= 2 and spent + lasts > share:  # noqa: PLR2004 -- fewer have no interval
+    if pairs >= FEWEST and spent + lasts > share:
         return TIME
     if lasts > bench.left:
         if not pairs:
@@ -259,18 +261,19 @@ def _lane(plan: Plan, cell: Cell, target: Target, pair: str, count: int) -> Lane
 def _ask(bench: _Bench, lanes: Sequence[Lane], load: Load, seed: str) -> list[_Answers]:
     """Ask; where more than a few answers are not whole, wait and ask again."""
     failed: list[Counter[str]] = [Counter() for _ in lanes]
+    silent: list[str] = []
     for attempt in range(_TRIES):
         if attempt:
             time.sleep(_WAIT_SECONDS * attempt)
         timeout = min(bench.plan.timeout, bench.left)
         if timeout <= 0:
-            raise _TimeIsUp
+            break
         started_at = now().isoformat(timespec="seconds")
         samples = bench.pool.generate(lanes, load, timeout=timeout, seed=seed)
         reasons = [Counter(s.error for s in lane if s.error is not None) for lane in samples]
         failed = [before + new for before, new in zip(failed, reasons, strict=True)]
         silent = [
-            f"{lane.target.name} does not answer ({', '.join(why)})"
+            _silence(lane.target, why)
             for lane, why in zip(lanes, reasons, strict=True)
             if why.total() > _TOLERATED * len(lane.asks)
         ]
@@ -280,16 +283,25 @@ def _ask(bench: _Bench, lanes: Sequence[Lane], load: Load, seed: str) -> list[_A
                 for each, why in zip(samples, failed, strict=True)
             ]
         bench.say("; ".join(silent))
-    if bench.left <= 0:
+    # What the run's end cut off was late; what was refused before that was refused.
+    if bench.left <= 0 and not any(why.keys() - {_LATE} for why in failed):
         raise _TimeIsUp
-    names = [lane.target.name for lane, why in zip(lanes, reasons, strict=True) if why]
     every = sum(failed, Counter())
+    unknown = "Give --model the name that it serves. " if "HTTP 404" in every else ""
     raise EndpointUnavailable(
-        f"{' and '.join(names)} does not answer",
+        "; ".join(silent),
         id="endpoint.unreachable",
         got=", ".join(f"{count} x {why}" for why, count in every.most_common()),
-        hint="What was measured is kept: the same command goes on from there.",
+        hint=f"{unknown}What was measured is kept: the same command goes on from there.",
     )
+
+
+def _silence(target: Target, why: Counter[str]) -> str:
+    """That a target does not answer, or with what status to which model."""
+    reasons = ", ".join(why)
+    if reasons.startswith("HTTP "):
+        return f"{target.name} answers {reasons} to model {target.model!r}"
+    return f"{target.name} does not answer ({reasons})"
 
 
 def _widest(plan: Plan, cell: Cell, blocks: Sequence[Block]) -> float | None:

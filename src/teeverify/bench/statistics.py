@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 __all__ = [
+    "FEWEST",
     "Interval",
     "mean_interval",
     "paired_difference",
@@ -24,10 +25,13 @@ __all__ = [
     "welch_ratio",
 ]
 
+FEWEST = 3
+"""Values that have an interval: of two, at 99 %, it is 64 times what lies between them."""
+
 # Student's t at 99 %, two-sided, by degrees of freedom; between two rows the smaller row's, which
 # is the wider.
 _STUDENT = {
-    1: 63.657, 2: 9.925, 3: 5.841, 4: 4.604, 5: 4.032, 6: 3.707, 7: 3.499, 8: 3.355, 9: 3.250,
+    2: 9.925, 3: 5.841, 4: 4.604, 5: 4.032, 6: 3.707, 7: 3.499, 8: 3.355, 9: 3.250,
     10: 3.169, 11: 3.106, 12: 3.055, 13: 3.012, 14: 2.977, 15: 2.947, 16: 2.921, 17: 2.898,
     18: 2.878, 19: 2.861, 20: 2.845, 25: 2.787, 30: 2.750, 40: 2.704, 60: 2.660, 120: 2.617,
 }  # fmt: skip
@@ -64,9 +68,9 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
-    """The mean of values that are independent of each other."""
+    """The mean of values that are independent of each other; without bounds if they are too few."""
     middle = statistics.fmean(values)
-    if len(values) < 2:  # noqa: PLR2004 -- one value has no spread
+    if len(values) < FEWEST:
         return Interval(middle=middle, low=-math.inf, high=math.inf)
     half = _student(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return Interval(middle=middle, low=middle - half, high=middle + half)
@@ -90,8 +94,8 @@ def welch_ratio(base: Sequence[float], other: Sequence[float], *, rate: bool) ->
     """As :func:`paired_ratio`, of blocks of two runs that could not be interleaved (Welch)."""
     ours, theirs = [math.log(x) for x in base], [math.log(x) for x in other]
     middle = statistics.fmean(theirs) - statistics.fmean(ours)
-    if min(len(ours), len(theirs)) < 2:  # noqa: PLR2004 -- one value has no spread
-        return Interval(middle=_worse(middle, rate=rate), low=-math.inf, high=math.inf)
+    if min(len(ours), len(theirs)) < FEWEST:
+        return share_of(Interval(middle=middle, low=-math.inf, high=math.inf), rate=rate)
     parts = [statistics.variance(x) / len(x) for x in (ours, theirs)]
     total = sum(parts)
     freedom = (
@@ -99,12 +103,14 @@ def welch_ratio(base: Sequence[float], other: Sequence[float], *, rate: bool) ->
         if total
         else min(len(ours), len(theirs)) - 1
     )
-    half = _student(max(1, int(freedom))) * math.sqrt(total)
+    half = _student(max(FEWEST - 1, int(freedom))) * math.sqrt(total)
     return share_of(Interval(middle=middle, low=middle - half, high=middle + half), rate=rate)
 
 
 def share_of(logs: Interval, *, rate: bool) -> Interval:
     """How much worse, as a share, from the logarithm of a ratio and its bounds."""
+    if not math.isfinite(logs.half):
+        return Interval(middle=_worse(logs.middle, rate=rate), low=-math.inf, high=math.inf)
     ends = sorted(_worse(min(end, 700.0), rate=rate) for end in (logs.low, logs.high))
     return Interval(middle=_worse(logs.middle, rate=rate), low=ends[0], high=ends[1])
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from teeverify.cli.bench_plan import API_KEY, config_of, plan_of
+from teeverify.cli.bench_plan import API_KEY, config_of, plan_of, require_number
 from teeverify.cli.flags import add_policy, add_test_roots
 from teeverify.errors import EXIT_SATISFIED, EXIT_WRONG, ConfigurationError, TeeVerifyError
 
@@ -42,7 +42,8 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
     report = verbs.add_parser(
         "report",
         help="write the report of one or more results",
-        description="Write report.md and a self-contained report.html of one or more results.",
+        description="Write report.md, a self-contained report.html and, for machines, report.json "
+        "of one or more results; all intervals and words are computed anew from their blocks.",
     )
     report.add_argument("results", nargs="+", metavar="RESULT.json")
     report.add_argument("--out", default=".", metavar="DIR", help="where to; default: here")
@@ -175,6 +176,8 @@ def _run(options: argparse.Namespace) -> int:
     from teeverify.roots import UnsafeTestRoots  # noqa: PLC0415
 
     plan = plan_of(options)
+    if options.processes is not None:
+        require_number("--processes", options.processes, least=1)
     out = Path(options.out)
     model = describe_model(
         config_of(options.model_config), weights=options.weights, engine=options.engine
@@ -192,6 +195,7 @@ def _run(options: argparse.Namespace) -> int:
             model=model,
             targets=targets,
             blocks=journal.blocks,
+            measured_here=not journal.blocks,  # what an earlier part left is a file's word
             ceiling=measure_ceiling(pool, max(cell.load.batch for cell in plan.cells)),
             ended=journal.ended,
         )
@@ -202,6 +206,13 @@ def _run(options: argparse.Namespace) -> int:
             _finish(result, out)
             raise
     _finish(result, out)
+    if not journal.blocks:
+        raise ConfigurationError(
+            "the time was up before anything was measured",
+            id="usage.bench",
+            got=f"--total {options.total:g}",
+            hint="Give it more minutes, or a shorter --workload.",
+        )
     for refusal in verifier.refused[:5]:
         print(f"not verified: {refusal}", file=sys.stderr)
     # Also those of an earlier part of the same run.
@@ -210,17 +221,16 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _describe_targets(plan: Plan, verifier: AnswerVerifier) -> dict[str, dict[str, object]]:
-    from teeverify.bench.probe import describe_target  # noqa: PLC0415
+    from teeverify.bench.probe import describe_target, naming  # noqa: PLC0415
 
-    return {
-        target.name: {
-            "url": target.url,
-            "model": target.model,
-            **describe_target(target),
-            **({"attestation": verifier.attest(target)} if target.name in plan.verify else {}),
-        }
-        for target in plan.targets
-    }
+    described: dict[str, dict[str, object]] = {}
+    for target in plan.targets:
+        about = {"url": target.url, "model": target.model, **describe_target(target)}
+        if target.name in plan.verify:
+            with naming(target):
+                about["attestation"] = verifier.attest(target)
+        described[target.name] = about
+    return described
 
 
 def _finish(result: Result, out: Path) -> None:
@@ -260,10 +270,17 @@ def _say(line: str) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from teeverify.bench.results import load_result  # noqa: PLC0415
+    from teeverify.bench.results import load_result, write_results  # noqa: PLC0415
 
     out = Path(options.out)
-    _write_reports([load_result(Path(path)) for path in options.results], out)
+    results = [load_result(Path(path)) for path in options.results]
+    try:
+        _write_reports(results, out)
+        write_results(results, out / "report.json")
+    except OSError as error:
+        raise ConfigurationError(
+            "the report cannot be written", id="usage.bench", got=f"{out}: {error.strerror}"
+        ) from None
     print(out / "report.html")
     return EXIT_SATISFIED
 
@@ -278,7 +295,7 @@ def _write_reports(results: list[Result], out: Path) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from teeverify.bench.report import render_comparison  # noqa: PLC0415
+    from teeverify.bench.comparison import render_comparison  # noqa: PLC0415
     from teeverify.bench.results import load_result  # noqa: PLC0415
 
     base, other = load_result(Path(options.base)), load_result(Path(options.other))
@@ -289,16 +306,20 @@ def _compare(options: argparse.Namespace) -> int:
 def _attest(options: argparse.Namespace) -> int:
     from teeverify.bench.attest import measure_attestation  # noqa: PLC0415
     from teeverify.bench.load import Target  # noqa: PLC0415
+    from teeverify.bench.probe import naming  # noqa: PLC0415
     from teeverify.roots import UnsafeTestRoots  # noqa: PLC0415
 
+    require_number("--rounds", options.rounds, least=2)
     roots = options.unsafe_test_roots
     key = os.environ.get(API_KEY)
-    costs = measure_attestation(
-        Target(name="endpoint", url=options.url, model=options.model, api_key=key),
-        rounds=max(2, options.rounds),
-        policy=options.policy,
-        roots=UnsafeTestRoots.load(roots) if roots else None,
-    )
+    target = Target(name="endpoint", url=options.url, model=options.model, api_key=key)
+    with naming(target):
+        costs = measure_attestation(
+            target,
+            rounds=options.rounds,
+            policy=options.policy,
+            roots=UnsafeTestRoots.load(roots) if roots else None,
+        )
     if options.json:
         print(json.dumps({cost.name: asdict(cost) for cost in costs}))
         return EXIT_SATISFIED
@@ -310,6 +331,8 @@ def _attest(options: argparse.Namespace) -> int:
 
 def _up(options: argparse.Namespace) -> int:
     from teeverify.bench.up import bring_up  # noqa: PLC0415
+
+    require_number("--timeout", options.timeout)
 
     def leave(*_: object) -> None:
         raise KeyboardInterrupt

@@ -80,6 +80,13 @@ class JsonObject:
             self._wrong(name, "an integer")
         return value
 
+    def number(self, name: str) -> float:
+        """A number member, whole or not."""
+        value = self._value.get(name)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            self._wrong(name, "a number")
+        return value
+
     def boolean(self, name: str) -> bool:
         """A ``true`` or ``false`` member."""
         value = self._value.get(name)
