@@ -103,7 +103,7 @@ contract Answers {
         require(nonces[nonce] != 0 && block.number - nonces[nonce] <= 256, "nonce");
         delete nonces[nonce];
         address signer = address(bytes20(binding[50:70]));
-        require(signer != address(0) && signers[signer].expires == 0, "signer");
+        require(signer != address(0) && signers[signer].expires <= block.timestamp, "signer");
         bytes32 instance = sha256(abi.encodePacked("teeverify/1 inst", binding[48:230]));
         signers[signer] = Signer(instance, uint64(block.timestamp) + LIFETIME);
         emit Registered(signer, instance);

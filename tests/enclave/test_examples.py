@@ -53,6 +53,10 @@ def test_the_compose_file():
     services = found["services"]
     assert all("@sha256:" in one["image"] for one in services.values()), "named by digest"
     assert services["engine"]["network_mode"] == "none"
+    for name, library in (("engine", "gpu"), ("server", "utility")):  # utility: NVML is in it
+        (devices,) = services[name]["deploy"]["resources"]["reservations"]["devices"]
+        assert (devices["driver"], devices["count"]) == ("nvidia", "all"), name
+        assert {"gpu", library} <= set(devices["capabilities"]), name
     named = {one.split(":")[0] for each in services.values() for one in each["volumes"]}
     assert {one for one in named if not one.startswith("/")} == set(found["volumes"])
     told = serve_options(["--tee", "auto"], services["server"]["environment"])

@@ -12,6 +12,9 @@ import sys
 
 import pytest
 
+from teeverify.enclave.sqlite_store import SqliteStore
+from teeverify.errors import ConfigurationError
+
 from .wire import CHAT, ID, chat_body, connected, processes_of, stated, verified
 
 pytestmark = pytest.mark.network
@@ -68,10 +71,13 @@ def test_a_disk_that_fills_up(small_disk, serve, dialect):
         assert made <= 2, "the engine is not asked once the disk is known to be full"
         status, answer = fetch(server.url, CHAT, body)
         assert (status, set(json.loads(answer))) == (503, {"error"})
+        status, health = fetch(server.url, "/health")
+        assert (status, json.loads(health)["status"]) == (503, "no store")
         assert fetch(server.url, f"/v1/signature/{kept}")[0] == 200, "what was kept is kept"
         assert re.search(rb"store_failures_total [1-9]", fetch(server.url, "/metrics")[1])
         (small_disk / "filler").unlink()
-        assert asyncio.run(ask(body, stream=False))[1] == signer, "room again"
+        assert fetch(server.url, "/health") == (200, b'{"status":"ok"}'), "room again"
+        assert asyncio.run(ask(body, stream=False))[1] == signer
 
 
 def test_a_disk_that_is_full_from_the_start(small_disk):
@@ -83,6 +89,15 @@ def test_a_disk_that_is_full_from_the_start(small_disk):
     assert done.returncode == 64
     assert "disk" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_store_of_before_on_a_disk_that_is_full(small_disk):
+    path = small_disk / "s.db"
+    SqliteStore(path).close()
+    fill(small_disk)
+    with pytest.raises(ConfigurationError, match="its disk must have room") as caught:
+        SqliteStore(path)
+    assert (caught.value.id, caught.value.got) == ("usage.store", str(path))
 
 
 def test_a_store_that_reached_its_bound(serve, tmp_path):
@@ -99,6 +114,8 @@ def test_a_store_that_reached_its_bound(serve, tmp_path):
             kept.append(ID.search(answer)[1].decode())
         assert status == 503
         assert b"full" in answer
+        status, health = fetch(server.url, "/health")
+        assert (status, json.loads(health)["status"]) == (503, "no store")
         assert 5 < len(kept) < 60
         assert {fetch(server.url, f"/v1/signature/{one}")[0] for one in kept[-5:]} == {200}
 

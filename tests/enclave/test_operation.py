@@ -11,9 +11,11 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from teeverify.cli.serve import serve as serve_command
 from teeverify.cli.serve_options import add_options, complete
 from teeverify.errors import ConfigurationError
 
@@ -56,6 +58,8 @@ def test_a_list_in_the_environment():
     [
         {"TEEVERIFY_SERVE_PORT": "x"},
         {"TEEVERIFY_SERVE_TTL": ""},
+        {"TEEVERIFY_SERVE_HOST": ""},
+        {"TEEVERIFY_SERVE_DIALECT": ""},
         {"TEEVERIFY_SERVE_NO_SUCH": "1"},
         {"TEEVERIFY_SERVE_SIMULATED": "1"},
         {"TEEVERIFY_SERVE_EVEN_ON_A_TEE": "1"},
@@ -76,6 +80,13 @@ def test_an_environment_that_is_wrong_or_opens_a_door(environment):
         "port = true",
         'port = "x"',
         "port = []",
+        "port = 1.5",
+        'host = ""',
+        'host = "\\u0000"',
+        "ttl = inf",
+        "wait = nan",
+        "attestation_rate = 0",
+        "dialect = []",
         "dialect = 1",
         "dialect = [[1]]",
         "unknown = 1",
@@ -128,16 +139,26 @@ SIMULATED = ("--simulated", "--even-on-a-tee", "--gpus", "1")
         (("--dialect", "venice"), 64, "no such dialect"),
         (("--api-key-file", "/no/such/file"), 64, "cannot be read"),
         (("--store", "redis://127.0.0.1:9/0"), 64, "does not answer"),
-        (("--ttl", "0"), 64, "above zero"),
+        (("--ttl", "0"), 64, "'0' is no whole number from 1 to 315360000"),
+        (("--ttl", "9" * 23), 64, "is no whole number from 1"),
+        (("--host", ""), 64, "an empty text says nothing"),
+        (("--store", ""), 64, "an empty text says nothing"),
+        (("--fault", "nope"), 64, "invalid choice: 'nope'"),
+        (("--wait", "1"), 64, "got --wait; want --upstream"),
+        (("--upstream-silence", "5"), 64, "got --upstream-silence; want --upstream or --vllm"),
+        (("--vllm-command", "vllm"), 64, "got --vllm-command; want --vllm"),
+        (("--switches",), 64, "got --switches; want --nvidia-sdk"),
+        (("--nvidia-sdk", "/x"), 64, "got --nvidia-sdk; want --tee"),
+        (("--tls", "--tls-name", "a b"), 64, "got 'a b'; want a DNS name or an IP address"),
         (("--tls-name", "example.org"), 64, "got --tls-name; want --tls"),
         (("--upstream-key-file", "/x"), 64, "got --upstream-key-file; want --upstream"),
         (("--vllm-argument=--x",), 64, "got --vllm-argument; want --vllm"),
-        (("--port", "70000"), 64, "no such port"),
+        (("--port", "70000"), 64, "is no whole number from 0 to 65535"),
         (("--host", "203.0.113.9"), 64, "cannot be listened on"),
         (("--store", "/no/such/folder/s.db"), 64, "cannot be opened"),
-        (("--store-bytes", "-1"), 64, "above zero"),
+        (("--store-bytes", "-1"), 64, "is no whole number from 1"),
         (("--log", "xml"), 64, "form of a log"),
-        (("--port", "x"), 64, "invalid int"),
+        (("--port", "x"), 64, "'x' is no whole number"),
         (("--simulate",), 64, "unrecognized arguments"),
     ],
 )
@@ -146,9 +167,28 @@ def test_a_mistake(serve, arguments, code, says):
     done = run(*SIMULATED, *arguments)
     assert (done.returncode, done.stdout) == (code, "")
     assert says in done.stderr
-    *usage, line = done.stderr.splitlines()
+    (line,) = done.stderr.splitlines()
     assert re.match("teeverify( serve)?: ", line)
-    assert [one for one in usage if not one.startswith(("usage: ", " "))] == [], "one line, no more"
+
+
+@pytest.mark.parametrize("flag", ["--gpus", "--roots-file", "--even-on-a-tee"])
+def test_what_only_a_simulated_machine_takes(flag):
+    value = [] if flag == "--even-on-a-tee" else ["0"]
+    found = options(flag, *value)
+    found.simulated, found.tee = False, "auto"
+    with pytest.raises(ConfigurationError) as caught:
+        serve_command(found)
+    assert (caught.value.got, caught.value.want) == (flag, "--simulated")
+
+
+def test_the_help_ends_with_the_servers_own_exit_codes():
+    done = run("--help")
+    assert done.returncode == 0
+    codes = " ".join(done.stdout.split()).rpartition("exit codes: ")[2]
+    assert codes.startswith("0 stopped by SIGTERM")
+    page = (Path(__file__).parents[2] / "docs/server.md").read_text()
+    documented = re.findall(r"^\| (\d+) \| ", page, re.MULTILINE)
+    assert re.findall(r"(?:^|; )(\d+) ", codes) == documented
 
 
 @pytest.mark.network
@@ -290,6 +330,9 @@ def test_what_is_counted(world):
     get(world, "/v1/chat/completions", "POST", body=world.body(stream=True))
     get(world, report(1))
     get(world, "/canary")
+    refused = [("/v1/chat/completions", b"{}", 400), ("/v1/embeddings", world.body(), 404)]
+    for path, body, status in refused:
+        assert get(world, path, "POST", body=body).status == status
     assert metric(world, "teeverify_signatures_total") == 2
     assert metric(world, "teeverify_aborted_total") == 1
     assert metric(world, "teeverify_in_flight") == 0

@@ -81,6 +81,16 @@ def test_wrong_methods(world, path, method):
     error_of(reply)
 
 
+def test_health_without_a_store(world, monkeypatch):
+    async def ready():
+        raise StoreError("the signature store is full")
+
+    monkeypatch.setattr(world.store, "ready", ready)
+    reply = get(world, "/health")
+    assert reply.status == 503
+    assert reply.json() == {"status": "no store", "detail": "the signature store is full"}
+
+
 def test_health(world):
     assert get(world, "/health").json() == {"status": "ok"}
 

@@ -341,7 +341,7 @@ def run(*arguments):
     [
         ((), "--tee auto"),
         (("--simulated", "--fault", "no-such-fault"), "invalid choice"),
-        (("--simulated", "--even-on-a-tee", "--port", "99999999"), "no such port"),
+        (("--simulated", "--even-on-a-tee", "--port", "99999999"), "is no whole number"),
         (("--simulated", "--even-on-a-tee", "--host", "192.0.2.1"), "cannot be listened on"),
         (("--simulated", "--even-on-a-tee", "--gpus", "0"), "too few GPUs"),
         (("--simulated", "--even-on-a-tee", "--store", "/"), "cannot be opened"),

@@ -189,14 +189,26 @@ def _another_table(path):
         database.execute("CREATE TABLE records (id TEXT, stored_at INTEGER)")
 
 
+def _damaged(path):
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        for statement in module._OPENING:
+            database.execute(statement)
+        rows = [(f"{number}", "k", bytes(1000), 0) for number in range(100)]
+        database.executemany(module._INSERT, rows)
+        database.commit()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:20_000] + b"\xff" * (len(whole) - 20_000))
+
+
 @pytest.mark.parametrize(
     "prepare",
     [
+        _damaged,
         lambda path: path.write_bytes(b"no database at all" * 100),
         lambda path: path.mkdir(),
         _another_table,
     ],
-    ids=["other-file", "directory", "other-table"],
+    ids=["damaged", "other-file", "directory", "other-table"],
 )
 def test_a_file_that_is_no_store(tmp_path, prepare):
     path = tmp_path / "s.db"

@@ -24,7 +24,7 @@ from teeverify.clock import now
 from teeverify.enclave.dialects.flat import FlatDialect
 from teeverify.enclave.errors import HttpError
 from teeverify.enclave.tls import EnclaveTls
-from teeverify.errors import BindingMismatch, TeeVerifyError
+from teeverify.errors import BindingMismatch, ConfigurationError, TeeVerifyError
 from teeverify.providers import DIALECTS
 from teeverify.roots import UnsafeTestRoots
 from teeverify.simulator.tee import SimulatedTee
@@ -257,6 +257,22 @@ class Between:
             for end in (one, other):
                 with contextlib.suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", " ", "a b", "a..b", ".a", "a.", "-a", "a-.b", "a\n", "a,b", "*", "a.*", "1.2.3.4/8",
+     "https://a", "a:443", "x" * 64, ".".join(["x" * 60] * 5)],
+)  # fmt: skip
+def test_no_name(tee, name):
+    with pytest.raises(ConfigurationError) as caught:
+        EnclaveTls(tee, ["localhost", name])
+    assert (caught.value.id, caught.value.got) == ("usage.serve", repr(name)[:200])
+
+
+@pytest.mark.parametrize("name", ["a", "model_server", "*.a.example", "xn--4ca.example", "x" * 63])
+def test_a_name(tee, name):
+    assert EnclaveTls(tee, [name]).certificate
 
 
 @pytest.mark.network

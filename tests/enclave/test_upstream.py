@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import re
@@ -12,6 +13,7 @@ import time
 
 import pytest
 
+from teeverify.enclave.errors import HttpError
 from teeverify.errors import ConfigurationError, EndpointUnavailable
 from teeverify.responses.signed_text import parse_signature, verify_signed_text
 
@@ -33,6 +35,7 @@ from .wire import CHAT, BrokenOff, connected
 pytestmark = pytest.mark.network
 
 SILENCE = 1.0
+ENDED = b"0\r\n\r\n"
 BROKEN = (BrokenOff, ConnectionError, asyncio.IncompleteReadError)
 numbers = iter(range(10**6))
 
@@ -475,6 +478,82 @@ def test_an_upstream_that_is_not_there_stops_the_start():
         asyncio.run(Upstream("http://127.0.0.1:9/v1").probe(0.6))
     assert caught.value.id == "endpoint.engine"
     assert 0.5 < time.monotonic() - started < 5
+
+
+# --- what it says of itself -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def told():
+    """What comes of a server that answers everything with these pieces, one after a while."""
+    pytest.importorskip("aiohttp", reason="the extra 'server' is not installed")
+    from teeverify.enclave.engines.upstream import Upstream
+
+    def go(ask, *pieces):
+        async def once():
+            asked = []
+
+            async def answer(reader, writer):
+                asked.append(asyncio.current_task())
+                with contextlib.suppress(ConnectionError):
+                    await reader.readuntil(b"\r\n\r\n")
+                    for piece in pieces:
+                        writer.write(piece)
+                        await writer.drain()
+                        await asyncio.sleep(0.02)
+                    writer.close()
+                    await writer.wait_closed()
+
+            server = await asyncio.start_server(answer, "127.0.0.1", 0)
+            port = server.sockets[0].getsockname()[1]
+            engine = Upstream(f"http://127.0.0.1:{port}/v1")
+            await engine.start()
+            try:
+                return await getattr(engine, ask)()
+            finally:
+                await engine.close()
+                server.close()
+                await asyncio.gather(*asked)
+
+        return asyncio.run(once())
+
+    return go
+
+
+MODELS = b'{"object":"list","data":[{"id":"m"}]}'
+CHUNKED = scripted.HEAD % (200, b"application/json") + b"transfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("end", [b"", b"0\r\n"], ids=["none", "cut"])
+def test_a_list_without_its_end_is_none(told, end):
+    with pytest.raises(HttpError, match="does not answer"):
+        told("models", CHUNKED, scripted.chunk(MODELS), end)
+
+
+def test_a_list_whose_end_comes_later(told):
+    got = told("models", CHUNKED + scripted.chunk(MODELS[:9]), scripted.chunk(MODELS[9:]), ENDED)
+    assert got == MODELS
+
+
+def test_metrics_in_pieces(told):
+    text = b"a 1\n" * 50_000
+    answer = scripted.whole(text, kind=b"text/plain")
+    assert told("metrics", answer[:1000], answer[1000:70_000], answer[70_000:]) == text
+
+
+def test_more_than_an_engine_can_have_to_say(told, monkeypatch):
+    from teeverify.enclave.engines import upstream as module
+
+    monkeypatch.setattr(module, "_MAX_SMALL", 100)
+    assert told("metrics", scripted.whole(b"x" * 60), b"") == b"x" * 60
+    for piece in (b"x" * 101, b"x" * 100_000):
+        with pytest.raises(HttpError, match="more than 100 bytes"):
+            told("metrics", scripted.whole(piece), b"")
+
+
+def test_health_whose_end_comes_later(told):
+    assert told("health", CHUNKED + scripted.chunk(b"ok"), ENDED) is None
+    assert "status 500" in told("health", scripted.whole(b"", status=500))
 
 
 def test_a_model_that_the_upstream_does_not_have(upstream):

@@ -23,8 +23,14 @@ from teeverify.binding.teeverify1 import (
 from teeverify.crypto.ed25519 import verify_ed25519
 from teeverify.crypto.eip712 import typed_hash
 from teeverify.crypto.ethereum import recover_address
-from teeverify.errors import BindingMismatch, MalformedEvidence, ResponseNotVerified
+from teeverify.errors import (
+    BindingMismatch,
+    MalformedEvidence,
+    ResponseNotVerified,
+    SignatureUnavailable,
+)
 from teeverify.responses import statement as st1
+from teeverify.responses.statement_form import STATEMENT as STATEMENT_FORM
 
 from . import second
 
@@ -336,6 +342,22 @@ def test_trailers_that_are_none(body, error):
 def test_a_cut_trailer_is_none(cut):
     with pytest.raises((MalformedEvidence, ResponseNotVerified)):
         st1.read_trailer(CONTENT + TRAILER[:-cut])
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (CONTENT, SignatureUnavailable),
+        (CONTENT[:-1], ResponseNotVerified),
+        (CONTENT[:9], ResponseNotVerified),
+        (CONTENT + b"data: {}\n\n", ResponseNotVerified),
+        (CONTENT + TRAILER.upper(), ResponseNotVerified),
+        (CONTENT + TRAILER[:20], MalformedEvidence),
+    ],
+)
+def test_a_stream_without_a_trailer_broke_off_or_was_not_signed(body, error):
+    with pytest.raises(error):
+        STATEMENT_FORM.carrying.split(body, {"content-type": "text/event-stream; charset=utf-8"})
 
 
 def test_signatures_stand_in_one_order_only():

@@ -205,6 +205,24 @@ def test_register(registered, server):
     assert expires > 0
 
 
+def test_register_again(deployed, server):
+    """What is registered stays as it is until it expires; then it can be again."""
+    address = checksum_address(server.dialect.process.address)
+    expires = []
+    for _ in range(2):
+        nonce = issued(deployed)
+        quote, binding = attested(server, nonce)
+        deployed.know(quote)
+        deployed("register", quote, binding, write=True)
+        expires.append(deployed("signers", address)[1])
+        nonce = issued(deployed)
+        quote, binding = attested(server, nonce)
+        deployed.know(quote)
+        deployed.refuses("signer", "register", quote, binding)
+        deployed.chain.tester.time_travel(expires[-1])
+    assert expires[0] < expires[1]
+
+
 def test_register_refuses(deployed, server):
     nonce = issued(deployed)
     quote, binding = attested(server, nonce)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any, NoReturn
 
 from teeverify import __version__
 from teeverify.cli.commands import COMMANDS
+from teeverify.encoding.text import printable
 from teeverify.errors import EXIT_USAGE
 
 __all__ = ["build_parser"]
@@ -19,15 +19,17 @@ _EXIT_CODES = (
 
 
 class _Parser(argparse.ArgumentParser):
-    """Exits 64 on wrong use, and takes no flag by its beginning: ``--u`` must not open a door."""
+    """Exits 64 on wrong use, and takes no flag by its beginning: ``--u`` must not open a door.
+
+    ``--help`` ends with the exit codes; a command whose codes are its own says so in ``epilog``.
+    """
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 -- argparse's own
         super().__init__(**{"epilog": _EXIT_CODES, **options, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage and the message to stderr, and exit 64."""
-        self.print_usage(sys.stderr)
-        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
+        """Print one line to stderr, and exit 64."""
+        self.exit(EXIT_USAGE, f"{self.prog}: {printable(message)} (see {self.prog} --help)\n")
 
 
 def build_parser() -> argparse.ArgumentParser:

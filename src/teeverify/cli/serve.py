@@ -34,11 +34,21 @@ _ID = "usage.serve"
 _REDIS = ("redis://", "rediss://", "unix://")
 # Options that say nothing without another: who gives one of these alone expects what is not so.
 _MEANT_FOR = {
-    "tls_name": "tls",
-    "upstream_key_file": "upstream",
-    "unsafe_remote_upstream": "upstream",
-    "vllm_argument": "vllm",
+    "tls_name": ("tls",),
+    "upstream_key_file": ("upstream",),
+    "unsafe_remote_upstream": ("upstream",),
+    "upstream_silence": ("upstream", "vllm"),
+    "wait": ("upstream",),
+    "vllm_argument": ("vllm",),
+    "vllm_command": ("vllm",),
+    "nvidia_sdk": ("tee",),
+    "switches": ("nvidia_sdk",),
+    "gpus": ("simulated",),
+    "roots_file": ("simulated",),
+    "even_on_a_tee": ("simulated",),
 }
+_GPUS = 8
+_SILENCE_SECONDS = 600.0
 
 add_serve = add_options
 
@@ -51,21 +61,30 @@ def serve(options: argparse.Namespace) -> int:
         EndpointUnavailable: The engine does not answer, or the machine gives no evidence.
     """
     complete(options)
-    for name, other in _MEANT_FOR.items():
-        if getattr(options, name) and not getattr(options, other):
-            got, want = (f"--{one.replace('_', '-')}" for one in (name, other))
-            raise ConfigurationError("one option lacks another", id=_ID, got=got, want=want)
     if options.simulated == (options.tee is not None):
         raise ConfigurationError(
             "say on which machine to serve: --tee auto for this one, or --simulated for tests",
             id=_ID,
             got="both" if options.simulated else "neither",
         )
+    for name, others in _MEANT_FOR.items():
+        if _given(options, name) and not any(_given(options, other) for other in others):
+            want = " or ".join(_flag(other) for other in others)
+            raise ConfigurationError("one option lacks another", id=_ID, got=_flag(name), want=want)
     if options.simulated:
         _simulate(options)
     else:
         _serve(options, _machine(options), announced=())
     return EXIT_SATISFIED
+
+
+def _given(options: argparse.Namespace, name: str) -> bool:
+    value = getattr(options, name)
+    return value is not None and value is not False and value != []
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _machine(options: argparse.Namespace) -> Tee:
@@ -109,7 +128,8 @@ def _simulate(options: argparse.Namespace) -> None:
     from teeverify.simulator.tee import TEE_FAULTS, SimulatedTee  # noqa: PLC0415
 
     fault = options.fault
-    tee = SimulatedTee(gpus=options.gpus, fault=fault if fault in TEE_FAULTS else None)
+    gpus = _GPUS if options.gpus is None else options.gpus
+    tee = SimulatedTee(gpus=gpus, fault=fault if fault in TEE_FAULTS else None)
     with _roots_file(options.roots_file) as roots:
         tee.write_roots(roots)
         _serve(options, tee, announced=(str(roots),))
@@ -153,12 +173,7 @@ def _tls(options: argparse.Namespace, tee: Tee, address: str) -> EnclaveTls | No
         return None
     from teeverify.enclave.tls import EnclaveTls  # noqa: PLC0415
 
-    try:
-        return EnclaveTls(tee, ("localhost", address, *options.tls_name))
-    except ValueError:
-        raise ConfigurationError(
-            "a certificate cannot carry this name", id=_ID, got=", ".join(options.tls_name)[:200]
-        ) from None
+    return EnclaveTls(tee, ("localhost", address, *options.tls_name))
 
 
 def _application(  # noqa: PLR0913 -- its parts
@@ -184,7 +199,7 @@ def _application(  # noqa: PLR0913 -- its parts
     def process_on(machine: Tee) -> Application:
         """One process, with keys of its own."""
         dialects = _dialects(options, backend, machine, tls)
-        attester = Attester(machine, metrics, rate=_positive(options, "attestation_rate"))
+        attester = Attester(machine, metrics, rate=options.attestation_rate)
         stack.callback(attester.close)
         return EnclaveApp(
             backend=backend,
@@ -248,7 +263,7 @@ def _teeverify(
         routes=tuple(backend.routes),
         dialects=tuple(dict.fromkeys(options.dialect)),
         version=__version__,
-        ttl_seconds=int(_positive(options, "ttl")),
+        ttl_seconds=options.ttl,
         attested=SigningKeys() if options.fault == _OTHER_KEY else None,
         tls_spki_sha256=tls.spki_sha256 if tls else None,
     )
@@ -273,9 +288,9 @@ def _backend(options: argparse.Namespace, metrics: Metrics) -> Backend:
             return Vllm(
                 Path(options.vllm),
                 name=options.model or "default",
-                command=options.vllm_command,
+                command=options.vllm_command or "vllm",
                 arguments=options.vllm_argument,
-                silence=options.upstream_silence,
+                silence=options.upstream_silence or _SILENCE_SECONDS,
                 metrics=metrics,
             )
         from teeverify.enclave.engines.tiny import TinyEngine  # noqa: PLC0415 -- needs NumPy
@@ -296,9 +311,9 @@ def _upstream(options: argparse.Namespace) -> Backend:
         options.upstream,
         unsafe_remote=options.unsafe_remote_upstream,
         api_key=_one_key(options.upstream_key_file),
-        silence=options.upstream_silence,
+        silence=options.upstream_silence or _SILENCE_SECONDS,
     )
-    models = asyncio.run(upstream.probe(options.wait))
+    models = asyncio.run(upstream.probe(options.wait or 0.0))
     if options.model is None and len(models) == 1:
         options.model = models[0]
     if options.model not in models:
@@ -314,18 +329,13 @@ def _upstream(options: argparse.Namespace) -> Backend:
 def _store(options: argparse.Namespace) -> SignatureStore:
     from teeverify.enclave.sqlite_store import SqliteStore  # noqa: PLC0415
 
-    ttl = int(_positive(options, "ttl"))
     if options.store is not None and options.store.startswith(_REDIS):
         try:
             from teeverify.enclave.redis_store import RedisStore  # noqa: PLC0415
         except ImportError:
             raise _extra("redis") from None
-        return RedisStore(options.store, ttl_seconds=ttl)
-    return SqliteStore(
-        options.store,
-        ttl_seconds=ttl,
-        max_bytes=int(_positive(options, "store_bytes")),
-    )
+        return RedisStore(options.store, ttl_seconds=options.ttl)
+    return SqliteStore(options.store, ttl_seconds=options.ttl, max_bytes=options.store_bytes)
 
 
 def _api_keys(path: str | None) -> list[bytes]:
@@ -349,15 +359,6 @@ def _read(path: str) -> str:
         raise ConfigurationError(
             f"the file cannot be read: {reason}", id=_ID, got=path[:200]
         ) from None
-
-
-def _positive(options: argparse.Namespace, name: str) -> float:
-    value: float = getattr(options, name)
-    if not value > 0:
-        raise ConfigurationError(
-            "this number must be above zero", id=_ID, got=f"--{name.replace('_', '-')} {value}"
-        )
-    return value
 
 
 def _extra(name: str) -> ConfigurationError:

@@ -6,6 +6,7 @@ What makes a server unsafe or simulated has to be typed out: no environment and 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -25,6 +26,39 @@ __all__ = ["add_options", "complete"]
 
 _PREFIX = "TEEVERIFY_SERVE_"
 _SEPARATOR = ","
+_DAY = 86_400
+_MOST_BYTES = 10**15
+_EXIT_CODES = (
+    "exit codes: 0 stopped by SIGTERM or SIGINT; 3 the engine does not answer, or the machine is "
+    "no TEE or gives no evidence; 64 wrong use, a busy port, or a store that cannot be opened; "
+    "70 our bug"
+)
+
+
+def _text(text: str) -> str:
+    """A text that says something."""
+    if not text or "\0" in text:  # an empty address is every one, an empty file one that goes
+        raise argparse.ArgumentTypeError("an empty text says nothing")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """Makes a number of text: finite, and within bounds."""
+
+    kind: Callable[[str], float]
+    least: float
+    most: float
+
+    def __call__(self, text: str) -> float:
+        with contextlib.suppress(ValueError):
+            value = self.kind(text)
+            if self.least <= value <= self.most:
+                return value
+        kind = "whole number" if self.kind is int else "number"
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is no {kind} from {self.least} to {self.most}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +78,7 @@ class _Option:
     default: Any
     metavar: str
     help: str
-    kind: Callable[[str], Any] = str
+    kind: Callable[[str], Any] = _text
     many: bool = False
 
     @property
@@ -58,6 +92,8 @@ class _Option:
             parts = value.split(_SEPARATOR) if isinstance(value, str) else value
             if not isinstance(parts, list):
                 raise _wrong("this option takes a list", where)
+            if self.default and not parts:
+                raise _wrong("this option takes one value or more", where)
             return [self._one(part, where) for part in parts]
         return self._one(value, where)
 
@@ -66,13 +102,19 @@ class _Option:
             raise _wrong("this option takes a text or a number", where)
         try:
             return self.kind(str(value))
-        except (ValueError, argparse.ArgumentTypeError):
-            raise _wrong(f"this option does not take {value!r}", where) from None
+        except argparse.ArgumentTypeError as error:
+            raise _wrong(f"this option does not take that: {error}", where) from None
 
 
 _OPTIONS = (
     _Option(name="host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on"),
-    _Option(name="port", default=0, metavar="N", help="port; 0 for any that is free", kind=int),
+    _Option(
+        name="port",
+        default=0,
+        metavar="N",
+        help="port; 0 for any that is free",
+        kind=_Number(int, 0, 65_535),
+    ),
     _Option(
         name="model",
         default=None,
@@ -90,17 +132,17 @@ _OPTIONS = (
     ),
     _Option(
         name="upstream-silence",
-        default=600.0,
+        default=None,
         metavar="SECONDS",
-        help="how long the engine may send nothing",
-        kind=float,
+        help="how long the engine may send nothing; by default 600",
+        kind=_Number(float, 1, _DAY),
     ),
     _Option(
         name="wait",
-        default=0.0,
+        default=None,
         metavar="SECONDS",
-        help="how long to wait at the start for an engine that does not answer yet",
-        kind=float,
+        help="how long to wait at the start for an upstream that does not answer yet",
+        kind=_Number(float, 0, _DAY),
     ),
     _Option(
         name="vllm",
@@ -110,9 +152,9 @@ _OPTIONS = (
     ),
     _Option(
         name="vllm-command",
-        default="vllm",
+        default=None,
         metavar="PROGRAM",
-        help="the program that is started with --vllm",
+        help="the program that is started with --vllm; by default vllm",
     ),
     _Option(
         name="vllm-argument",
@@ -146,28 +188,28 @@ _OPTIONS = (
         default=1024**3,
         metavar="N",
         help="how much the file or the memory may hold; when full, no answer is begun",
-        kind=int,
+        kind=_Number(int, 1, _MOST_BYTES),
     ),
     _Option(
         name="ttl",
         default=3600,
         metavar="SECONDS",
         help="how long a signature can be fetched",
-        kind=int,
+        kind=_Number(int, 1, 3650 * _DAY),
     ),
     _Option(
         name="attestation-rate",
         default=50.0,
         metavar="N",
         help="how many reports a second are made, over time",
-        kind=float,
+        kind=_Number(float, 0.001, 1_000_000),
     ),
     _Option(
         name="drain",
         default=30,
         metavar="SECONDS",
         help="how long running answers may take to end after SIGTERM",
-        kind=int,
+        kind=_Number(int, 0, _DAY),
     ),
     _Option(name="log", default="text", metavar="text|json", help="form of the log on stderr"),
 )
@@ -175,6 +217,7 @@ _OPTIONS = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags to its parser."""
+    parser.epilog = _EXIT_CODES
     parser.add_argument(
         "--simulated", action="store_true", help="on a simulated machine, which proves nothing"
     )
@@ -204,7 +247,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="name or address of the server for its certificate; may be given several times",
     )
-    parser.add_argument("--gpus", type=int, default=8, metavar="N", help="simulated GPUs")
+    parser.add_argument(
+        "--gpus", type=_Number(int, 0, 64), metavar="N", help="simulated GPUs; by default 8"
+    )
     parser.add_argument("--roots-file", metavar="PATH", help="where to write the test roots")
     parser.add_argument(
         "--engine", choices=("tiny",), help="the embedded test engine, which is not vLLM"

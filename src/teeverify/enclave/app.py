@@ -131,10 +131,12 @@ class EnclaveApp:
 
     async def _health(self, request: Request, send: Send) -> str:
         del request
-        wrong = await self._backend.health()
-        if wrong is not None:
-            await send_json(send, 503, json_bytes({"status": "no engine", "detail": wrong}))
-            return wrong
+        parts = (("no engine", self._backend.health), ("no store", self._notary.health))
+        for status, health in parts:
+            wrong = await health()
+            if wrong is not None:
+                await send_json(send, 503, json_bytes({"status": status, "detail": wrong}))
+                return wrong
         await send_json(send, 200, json_bytes({"status": "ok"}))
         return ""
 

@@ -89,7 +89,8 @@ class Metrics:
     Attributes:
         requests: Requests by route and status.
         in_flight: Answers that are being made.
-        aborted: Answers that broke off.
+        aborted: Answers that broke off, were too late for their client, or could not be kept;
+            requests that were refused are none.
         signatures: Signatures that were made and stored.
         signing: Seconds of signing an answer.
         storing: Seconds until the signatures of an answer were stored.

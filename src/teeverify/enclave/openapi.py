@@ -88,8 +88,8 @@ def _post(parameters: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _health() -> dict[str, Any]:
     content = {"application/json": {"schema": {**_OBJECT, "required": ["status"]}}}
-    found = _answers()
-    return {**found, "503": {"description": "the engine does not answer", "content": content}}
+    wrong = {"description": "no answer can be made, or none be kept", "content": content}
+    return {**_answers(), "503": wrong}
 
 
 def _answers(*errors: int, kind: str = "application/json") -> dict[str, Any]:

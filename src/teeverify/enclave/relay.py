@@ -87,7 +87,7 @@ class Relay:
             accept=request.header(b"accept"),
         )
         self._metrics.in_flight.add()
-        delivered = False
+        delivered = refused = False
         try:
             async with Peer(request.receive) as peer:
                 last = await self._answer(asked, exchange, send)
@@ -97,9 +97,12 @@ class Relay:
             exchange.begun = True
             await last()
             delivered = True
+        except HttpError as error:
+            refused = error.status in _CLIENT_ERRORS
+            raise
         finally:
             self._metrics.in_flight.add(-1)
-            if not delivered:
+            if not (delivered or refused):
                 self._metrics.aborted.add()
             # Nobody has got the end of it, so nothing may say that it was whole.
             if exchange.certified and not delivered:

@@ -39,12 +39,19 @@ class Notary:
         Raises:
             HttpError: 503: the store is full, or does not answer.
         """
+        wrong = await self.health()
+        if wrong is not None:
+            self._metrics.store_failures.add()
+            logger.error("no answer is given: %s", wrong)
+            raise HttpError.store_failed(f"no answer is given: {wrong}")
+
+    async def health(self) -> str | None:
+        """What is wrong with the store, in a few words; ``None`` where one more answer fits."""
         try:
             await self._store.ready()
         except StoreError as error:
-            self._metrics.store_failures.add()
-            logger.error("no answer is given: %s", error)  # noqa: TRY400
-            raise HttpError.store_failed(f"no answer is given: {error}") from None
+            return str(error)
+        return None
 
     async def certify(self, exchange: Exchange) -> Certificate:
         """Sign an exchange that is over. When this returns, its signatures can be fetched.

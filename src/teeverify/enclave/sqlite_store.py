@@ -105,8 +105,7 @@ class SqliteStore:
         self._closed = False
         self._lock = threading.Lock()  # of these two: it may be closed from another thread
         self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
-        self._database = _open(path)
-        self._used = self._size()
+        self._database, self._used = _open(path)
         self._thread = threading.Thread(target=self._work, name="signature store", daemon=True)
         self._thread.start()
 
@@ -254,12 +253,13 @@ class SqliteStore:
         self._database.execute(_PURGE, oldest)
         if self._recount:
             self._recount = False
-            self._used = self._size()
+            self._used = _size(self._database)
         else:
             self._used -= found
 
-    def _size(self) -> int:
-        return int(self._database.execute(_SIZE).fetchone()[0])
+
+def _size(database: sqlite3.Connection) -> int:
+    return int(database.execute(_SIZE).fetchone()[0])
 
 
 def _size_of(row: Row) -> int:
@@ -324,7 +324,8 @@ def _attempt(database: sqlite3.Connection, job: _Job) -> Outcome:
     return None
 
 
-def _open(path: str | Path | None) -> sqlite3.Connection:
+def _open(path: str | Path | None) -> tuple[sqlite3.Connection, int]:
+    """Open the database; give it, and how much is in it."""
     database: sqlite3.Connection | None = None
     try:
         database = sqlite3.connect(
@@ -335,13 +336,17 @@ def _open(path: str | Path | None) -> sqlite3.Connection:
         )
         for statement in _OPENING:
             database.execute(statement)
+        return database, _size(database)
     except sqlite3.Error as error:
         if database is not None:
             database.close()
         raise ConfigurationError(
-            f"the signature store cannot be opened: {error}", id="usage.store", got=str(path)
+            f"the signature store cannot be opened: {error}",
+            id="usage.store",
+            got=str(path),
+            hint="Its folder must be writable and its disk must have room: make some, or name "
+            "another file with --store.",
         ) from None
-    return database
 
 
 def _seconds() -> int:

@@ -8,9 +8,11 @@ to those who verify: what counts is the key that is attested.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 import json
+import re
 import secrets
 import ssl
 import tempfile
@@ -31,6 +33,7 @@ from cryptography.x509.oid import NameOID
 
 from teeverify.clock import now
 from teeverify.enclave.collectors import Tee
+from teeverify.errors import ConfigurationError
 
 __all__ = ["EnclaveTls"]
 
@@ -40,6 +43,9 @@ _RUNTIME_REGISTER = 3
 _BEFORE, _AFTER = timedelta(hours=1), timedelta(days=365)
 _OCTET_STRING = 0x04
 _SHORT = 0x80
+# RFC 1034, 3.5, with the underscore that names of containers have; RFC 6125, 6.4.3: a wildcard.
+_LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z)(\*\.)?{_LABEL}(\.{_LABEL})*")
 
 
 class EnclaveTls:
@@ -50,6 +56,7 @@ class EnclaveTls:
         names: Names and addresses at which clients reach the server.
 
     Raises:
+        ConfigurationError: A certificate cannot carry one of the names.
         EndpointUnavailable: The machine gives no quote.
     """
 
@@ -119,7 +126,13 @@ def _extension(oid: str, content: bytes) -> x509.UnrecognizedExtension:
 
 
 def _name(text: str) -> x509.GeneralName:
-    try:
+    with contextlib.suppress(ValueError):
         return x509.IPAddress(ipaddress.ip_address(text))
-    except ValueError:
-        return x509.DNSName(text)
+    if not _DNS_NAME.fullmatch(text):
+        raise ConfigurationError(
+            "a certificate cannot carry this name",
+            id="usage.serve",
+            got=repr(text)[:200],
+            want="a DNS name or an IP address",
+        )
+    return x509.DNSName(text)

@@ -7,7 +7,7 @@ received bytes never have the signed hash; of streams it signs the very bytes.
 from __future__ import annotations
 
 from teeverify.providers.dialect import Dialect
-from teeverify.providers.dstack import PROXY_CANNOT, PROXY_PROVES
+from teeverify.providers.dstack import PROXY_CANNOT, PROXY_PROVES, read_enclosed
 from teeverify.providers.wrapped import read_resold
 from teeverify.responses import PHALA_TEXT
 
@@ -21,6 +21,7 @@ PHALA = Dialect(
     text="Phala's proxies and RedPill's gateway; binds key and nonce; GPUs by equal nonce",
     signature_path="/signature/{id}",
     signed_routes=("/chat/completions", "/completions"),
+    enclosed=read_enclosed,
     asks={"signing_algo": "ecdsa"},
     asks_signature={"signing_algo": "ecdsa"},
     form=PHALA_TEXT,

@@ -15,6 +15,7 @@ from teeverify.errors import (
     AppraisalFailed,
     BindingMismatch,
     ResponseNotVerified,
+    SignatureUnavailable,
     StaleEvidence,
     TeeVerifyError,
 )
@@ -56,10 +57,19 @@ def split(body: bytes, headers: Mapping[str, str]) -> tuple[bytes, bytes | None]
     for.
 
     Raises:
-        MalformedEvidence: A stream without a trailer at its end, with two, or headers of another
+        MalformedEvidence: A stream whose trailer is not at its end, or with two; headers of another
             form.
+        ResponseNotVerified: A stream that broke off before its trailer.
+        SignatureUnavailable: A stream that has its end, and no trailer.
     """
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == _STREAM and _LINE not in body and read_body(body).complete:
+        raise SignatureUnavailable(
+            "the stream has its end, but the statement that must follow it is missing",
+            id="answer.signature",
+            want="a line that begins with ': teeverify/1'",
+            hint="Without it nothing shows who made the answer; ask again.",
+        )
     if kind == _STREAM or _LINE in body:
         return read_trailer(body)
     statement, signature = (headers.get(name) for name in HEADERS[1:])

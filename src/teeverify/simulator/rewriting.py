@@ -136,7 +136,7 @@ def _without_statement(headers: Headers) -> Headers:
 
 
 def _without_trailer(text: bytes) -> bytes:
-    return b": left out" if text.startswith(TRAILER) else text
+    return b"" if text.startswith(TRAILER) else text
 
 
 def _signed_headers(headers: Headers) -> Headers:

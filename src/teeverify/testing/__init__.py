@@ -56,9 +56,10 @@ FAULTS: Mapping[str, Fault] = {
 }
 """What a server can do wrong (``teeverify serve --simulated --fault NAME``), one thing each.
 
-``truncated-stream`` and ``missing-chunk`` show only in streamed answers, and
-``other-code-after-restart`` in the second attestation. In the dialects of the field ``stale-quote``
-is refused like ``wrong-nonce``, and ``other-key`` as a key of no evidence (``key.attested``).
+Each holds for plain answers and for streams; ``truncated-stream`` and ``missing-chunk`` show only
+in streams, and ``other-code-after-restart`` in the second attestation. In the dialects of the field
+``stale-quote`` is refused like ``wrong-nonce``, and ``other-key`` as a key of no evidence
+(``key.attested``).
 """
 
 
@@ -75,7 +76,10 @@ def start(
         fault: A key of :data:`FAULTS`, or nothing wrong.
         model: The name of its model.
         gpus: How many GPUs it simulates.
-        arguments: Further arguments of ``teeverify serve``, such as ``("--dialect", "near")``.
+        arguments: Further arguments of ``teeverify serve``, such as ``("--dialect", "near")``. A
+            server that speaks ``dstack``, ``phala`` or ``near`` is read by clients of ours with
+            ``dialect="dstack"`` or ``"phala"``, and with ``--tls`` by ``"near-direct"``; ``"near"``
+            is NEAR's gateway, and reads none of them.
 
     Returns:
         A context manager that gives the :class:`~teeverify.testing.server.RunningServer` once it

@@ -20,7 +20,8 @@ from teeverify.client.network.fetch import Get, Got
 from teeverify.client.network.steps import Steps
 from teeverify.client.receipts.collateral import endorsements_beside
 from teeverify.clock import now
-from teeverify.errors import EndpointUnavailable
+from teeverify.encoding.fields import JsonObject
+from teeverify.errors import EndpointUnavailable, MalformedEvidence
 from teeverify.providers.dialect import Dialect, Recorded
 from teeverify.providers.routes import Ask, Asking, Told
 from teeverify.responses import known_keys
@@ -29,6 +30,7 @@ from teeverify.responses.signed_text import KnownKeys
 __all__ = ["Attestation", "Reply", "ask", "bound_tls_key"]
 
 _MAX_REPORT = 4 * 1024 * 1024
+_MAX_REASON = 200
 _NONCE_BYTES = 32
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 401, 403, 404
 
@@ -87,7 +89,7 @@ def ask(
         kind="endpoint",
         provider=endpoint.dialect.id,
         source=endpoint.base_url,
-        machines=endpoint.dialect.read(exchange),
+        machines=endpoint.dialect.machines(exchange),
         requested_model=model,
         nonce=nonce if endpoint.dialect.fresh else None,
         tdx_endorsements=enclosed.tdx,
@@ -154,10 +156,19 @@ def _report(got: Got, *, of_one: bool, json: bool = True) -> bytes:
     raise EndpointUnavailable(
         "the endpoint gave no report",
         id="endpoint.other-machine" if of_one and got.status == _NOT_FOUND else "endpoint.report",
-        got=f"status {got.status}, {got.content_type[:60] or 'no content type'}",
+        got=f"status {got.status}, {_reason(got) or got.content_type[:60] or 'no content type'}",
         want="status 200 and JSON",
         hint=hint,
     )
+
+
+def _reason(got: Got) -> str:
+    """What an endpoint says of its error, where it says it as OpenAI's do; nobody signs that."""
+    try:
+        error = JsonObject.parse(got.body, path="answer", id="endpoint.report").object("error")
+        return ascii(error.text("message")[:_MAX_REASON])
+    except MalformedEvidence:
+        return ""
 
 
 def bound_tls_key(examined: Examined) -> bytes | None:

@@ -255,13 +255,16 @@ class Upstream:
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=_ASK_SECONDS),
             ) as response:
-                body = await response.content.read(_MAX_SMALL)
-                whole = response.content.at_eof()
+                body = bytearray()
+                while len(body) <= _MAX_SMALL and (part := await response.content.readany()):
+                    body += part
         except _LOST as error:
             raise _unreachable(error) from None
-        if response.status not in fine or not whole:
+        if response.status not in fine:
             raise HttpError.engine_failed(f"the engine answered with status {response.status}")
-        return body
+        if len(body) > _MAX_SMALL:
+            raise HttpError.engine_failed(f"the engine says more than {_MAX_SMALL} bytes of itself")
+        return bytes(body)
 
     def _live(self) -> aiohttp.ClientSession:
         if self._session is None:
