@@ -74,6 +74,7 @@ def attested(result, block):
 
 def test_a_file_that_says_tee_on_is_not_believed(result, tmp_path, block):
     """Whoever can write a file can write that into it: only the run that verified may say so."""
+    pytest.importorskip("matplotlib", reason="needs teeverify[bench]")
     proven = {"verified": 4.0, "refused": 0.0, "cpu": 1.0, "gpu": 1.0}
     blocks = [
         block(target=name, pair=pair, figures={"tps": 100.0 + pair}, verified=proven)
