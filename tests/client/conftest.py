@@ -151,6 +151,29 @@ class StubEnclave:
         self._server: ThreadingHTTPServer | None = None
         self.port = 0
 
+    def stay_open(self) -> threading.Event:
+        """Answer with a stream whose connection stays open after its end, until this is set."""
+        ended = threading.Event()
+
+        def raw(handler: BaseHTTPRequestHandler, path: str) -> bool:
+            if "/chat/" not in path:
+                return False
+            body = self.seen[-1][3]
+            name, answer, _ = self.answer(body)
+            self.sign(name, body, answer)
+            handler.send_response(200)
+            handler.send_header("Content-Type", "text/event-stream")
+            handler.send_header("Transfer-Encoding", "chunked")
+            handler.end_headers()
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(answer), answer))
+            handler.wfile.flush()
+            ended.wait(5)
+            handler.close_connection = True
+            return True
+
+        self.raw = raw
+        return ended
+
     @property
     def url(self) -> str:
         return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}/v1"

@@ -37,7 +37,7 @@ from teeverify.responses.statement import (
     read_trailer,
 )
 
-__all__ = ["HEADERS", "STATEMENT"]
+__all__ = ["HEADERS", "STATEMENT", "split"]
 
 HEADERS = ("teeverify-id", "teeverify-statement", "teeverify-signature")
 """Names of the headers that an answer carries."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from types import SimpleNamespace
 
 import pytest
@@ -221,24 +220,7 @@ def test_one_attestation_for_many_tasks(in_loop, enclave):
 def test_a_connection_that_stays_open_in_a_loop(in_loop, enclave, monkeypatch):
     """What was signed is all there: whether the connection ends too is of no account."""
     monkeypatch.setattr(transport, "MAX_DRAIN_SECONDS", 0.2)
-    ended = threading.Event()
-
-    def raw(handler, path):
-        if "/chat/" not in path:
-            return False
-        name, answer, _ = enclave.answer(enclave.seen[-1][3])
-        enclave.sign(name, enclave.seen[-1][3], answer)
-        handler.send_response(200)
-        handler.send_header("Content-Type", "text/event-stream")
-        handler.send_header("Transfer-Encoding", "chunked")
-        handler.end_headers()
-        handler.wfile.write(b"%x\r\n%s\r\n" % (len(answer), answer))
-        handler.wfile.flush()
-        ended.wait(5)
-        handler.close_connection = True
-        return True
-
-    enclave.raw = raw
+    ended = enclave.stay_open()
 
     async def work(client):
         async with client.stream("POST", "/chat/completions", content=STREAM) as answer:

@@ -394,25 +394,7 @@ def test_a_connection_that_stays_open_after_the_end(enclave, openai_client, ask,
 
     monkeypatch.setattr(transport, "MAX_DRAIN_SECONDS", 0.2)
     client = openai_client()
-    closed = threading.Event()
-
-    def raw(handler, path):
-        if "/chat/" not in path:
-            return False
-        body = enclave.seen[-1][3]
-        name, answer, _ = enclave.answer(body)
-        enclave.sign(name, body, answer)
-        handler.send_response(200)
-        handler.send_header("Content-Type", "text/event-stream")
-        handler.send_header("Transfer-Encoding", "chunked")
-        handler.end_headers()
-        handler.wfile.write(b"%x\r\n%s\r\n" % (len(answer), answer))
-        handler.wfile.flush()
-        closed.wait(5)
-        handler.close_connection = True
-        return True
-
-    enclave.raw = raw
+    closed = enclave.stay_open()
     assert read(ask(client, stream=True)) == WORDS
     assert len(client.receipts) == 1
     closed.set()

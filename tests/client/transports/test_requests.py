@@ -155,28 +155,8 @@ def test_a_stream_that_breaks_off(mounted, enclave):
 
 
 def test_a_connection_that_stays_open(mounted, enclave, monkeypatch):
-    import threading
-
     monkeypatch.setattr(module, "MAX_DRAIN_SECONDS", 0.2)
-    ended = threading.Event()
-
-    def raw(handler, path):
-        if "/chat/" not in path:
-            return False
-        body = enclave.seen[-1][3]
-        name, answer, _ = enclave.answer(body)
-        enclave.sign(name, body, answer)
-        handler.send_response(200)
-        handler.send_header("Content-Type", "text/event-stream")
-        handler.send_header("Transfer-Encoding", "chunked")
-        handler.end_headers()
-        handler.wfile.write(b"%x\r\n%s\r\n" % (len(answer), answer))
-        handler.wfile.flush()
-        ended.wait(5)
-        handler.close_connection = True
-        return True
-
-    enclave.raw = raw
+    ended = enclave.stay_open()
     session = mounted()
     answer = session.ask(stream=True)
     lines = answer.iter_lines(chunk_size=1)
